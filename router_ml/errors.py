@@ -1,0 +1,73 @@
+"""Every exception this package raises on purpose.
+
+    RouterMLError
+    ├── ArtifactError          a model directory that cannot be used
+    │   ├── ArtifactNotFound       no such directory, or a file of it is missing
+    │   ├── ArtifactCorrupt        a file is truncated, altered or not what it should be
+    │   └── ArtifactUnsupported    written by a newer version, or needs an extra
+    ├── CatalogError           a catalog file that cannot be used
+    ├── PolicyError            a policy file that cannot be used, alone or with this artifact
+    ├── DataError              a labelled file; names file and line
+    ├── RecipeError            a training recipe
+    ├── TrainingError          data that no classifier can be learned from
+    └── MissingExtra           an optional dependency that is not installed
+
+Every message is one sentence that says what is wrong, where, and what to do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class RouterMLError(Exception):
+    """Root of the tree; catching it catches everything this package raises on purpose."""
+
+
+class ArtifactError(RouterMLError):
+    """A model directory that cannot be used."""
+
+
+class ArtifactNotFound(ArtifactError):  # noqa: N818 - reads as the sentence it raises
+    """No such directory, or a file that the artifact needs is missing."""
+
+
+class ArtifactCorrupt(ArtifactError):  # noqa: N818
+    """A file of the artifact is truncated, altered or not what it should be."""
+
+
+class ArtifactUnsupported(ArtifactError):  # noqa: N818
+    """The artifact was written for another version of this package."""
+
+
+class CatalogError(RouterMLError):
+    """A catalog file that cannot be used."""
+
+
+class PolicyError(RouterMLError):
+    """A policy file that cannot be used, alone or with the loaded artifact and catalog."""
+
+
+class RecipeError(RouterMLError):
+    """A training recipe that cannot be used."""
+
+
+class TrainingError(RouterMLError):
+    """Data that no classifier can be learned from."""
+
+
+class MissingExtra(RouterMLError):  # noqa: N818
+    """An optional dependency that is not installed."""
+
+    def __init__(self, extra: str, needed_for: str) -> None:
+        super().__init__(
+            f"{needed_for} needs an extra that is not installed: pip install 'router-ml[{extra}]'"
+        )
+
+
+class DataError(RouterMLError):
+    """A file of requests or labelled requests that cannot be read; `path` and `line` say where."""
+
+    def __init__(self, path: Path | str, line: int | None, problem: str) -> None:
+        self.path, self.line, self.problem = str(path), line, problem
+        super().__init__(f"{path}:{line}: {problem}" if line else f"{path}: {problem}")

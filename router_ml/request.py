@@ -1,0 +1,260 @@
+"""What a request says: its text, its turns, and the parts that are not text.
+
+Training and serving both call `read_request` and `model_text`, so the classifier
+never sees in production a text that differs from the one it was trained on. The
+way from a request to that text has a version, `TEXT_VERSION`, which the artifact
+records: a change here that alters any text must raise it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+TEXT_VERSION = 1
+
+TURN_BYTES = 1024
+"""How much of the turn that decides is read, in UTF-8 bytes."""
+CONTEXT_BYTES = 384
+"""How much of the turns before it is read, in UTF-8 bytes."""
+
+_HEAD, _WINDOW, _WINDOWS = 352, 104, 3
+"""A long text is read as a head, windows spaced evenly, and a tail as long as the head."""
+
+_ENCODE_WHOLE = 4096
+"""Above so many characters a text is cut before it is encoded: 10 MB cost what 5 kB cost."""
+
+_TEXT_PARTS = {"text", "input_text", "output_text", "summary_text", "refusal"}
+_AUDIO_PARTS = {"input_audio", "audio", "audio_url"}
+_IMAGE_PARTS = {
+    "image",
+    "image_url",
+    "image_file",
+    "input_image",
+    "computer_screenshot",
+    "video",
+    "video_url",
+    "input_video",
+}
+_FILE_PARTS = {"file", "input_file", "document"}
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".heic", ".tif", ".tiff")
+_AUDIO_SUFFIXES = (".wav", ".mp3", ".m4a", ".ogg", ".flac", ".opus", ".aac")
+_SYSTEM_ROLES = {"system", "developer"}
+
+# C0 controls separate nothing a person wrote, and NUL pads batches: all become a space.
+_CLEAN = bytes(9 if b == 9 else 10 if b in (10, 13) else 32 if b < 32 else b for b in range(256))
+
+
+class Turn(NamedTuple):
+    """One message: who spoke and what they said."""
+
+    role: str
+    text: str
+
+
+class Request(NamedTuple):
+    """What a request says.
+
+    Attributes:
+        turns: the messages in order; a plain string is one user turn.
+        has_image: whether any message carries an image or a video.
+        has_audio: whether any message carries audio.
+        readable: False if it is neither a string, nor messages, nor a payload.
+
+    """
+
+    turns: tuple[Turn, ...]
+    has_image: bool = False
+    has_audio: bool = False
+    readable: bool = True
+
+
+class ModelText(NamedTuple):
+    """The bytes the classifier reads.
+
+    Attributes:
+        turn: UTF-8 of the turn that decides, at most `TURN_BYTES`, without controls.
+        context: UTF-8 of the turns before it, newest first, at most `CONTEXT_BYTES`.
+        truncated: whether anything of them was left out.
+
+    """
+
+    turn: bytes
+    context: bytes = b""
+    truncated: bool = False
+
+
+_UNREADABLE = Request((), readable=False)
+
+
+def read_request(request: Any) -> Request:
+    """Read a string, a list of messages, or a Chat Completions or Responses payload.
+
+    Never raises: what cannot be read comes back with `readable=False`, and a part of
+    an unknown type is passed over.
+    """
+    if isinstance(request, str):
+        return Request((Turn("user", request),))
+    if isinstance(request, Mapping):
+        return _read_payload(request)
+    if isinstance(request, Sequence) and not isinstance(request, bytes | bytearray):
+        return _read_messages(request)
+    return _UNREADABLE
+
+
+def _read_payload(payload: Mapping[str, Any]) -> Request:
+    for key in ("messages", "input", "prompt"):
+        body = payload.get(key)
+        if isinstance(body, str | Sequence) and not isinstance(body, bytes | bytearray):
+            read = read_request(body)
+            return _with_instructions(read, payload.get("instructions"))
+    return _UNREADABLE
+
+
+def _with_instructions(read: Request, instructions: Any) -> Request:
+    if not isinstance(instructions, str) or not instructions:
+        return read
+    return read._replace(turns=(Turn("system", instructions), *read.turns))
+
+
+def _read_messages(messages: Sequence[Any]) -> Request:
+    if not all(isinstance(message, Mapping) for message in messages):
+        return _UNREADABLE
+    turns: list[Turn] = []
+    kinds: set[str] = set()
+    for message in messages:
+        texts: list[str] = []
+        for field in ("content", "output"):
+            _read_content(message.get(field), texts, kinds)
+        turns.append(Turn(_role(message), "\n".join(texts)))
+    return Request(tuple(turns), "image" in kinds, "audio" in kinds)
+
+
+def _role(message: Mapping[str, Any]) -> str:
+    role = message.get("role")
+    if isinstance(role, str):
+        return role
+    # Responses items without a role are tool traffic or the model's own reasoning.
+    return "tool" if str(message.get("type", "")).endswith("_output") else "assistant"
+
+
+def _read_content(content: Any, texts: list[str], kinds: set[str]) -> None:
+    if isinstance(content, str):
+        texts.append(content)
+    elif isinstance(content, Mapping):
+        _read_part(content, texts, kinds)
+    elif isinstance(content, Sequence):
+        for part in content:
+            if isinstance(part, str):
+                texts.append(part)
+            elif isinstance(part, Mapping):
+                _read_part(part, texts, kinds)
+
+
+def _read_part(part: Mapping[str, Any], texts: list[str], kinds: set[str]) -> None:
+    kind = part.get("type")
+    if kind in _TEXT_PARTS or (kind is None and "text" in part):
+        text = part.get("text", part.get("refusal"))
+        if isinstance(text, str):
+            texts.append(text)
+    elif kind in _IMAGE_PARTS:
+        kinds.add("image")
+    elif kind in _AUDIO_PARTS:
+        kinds.add("audio")
+    elif kind in _FILE_PARTS:
+        kinds.add(_file_kind(part))
+    elif kind == "tool_result":
+        _read_content(part.get("content"), texts, kinds)
+
+
+def _file_kind(part: Mapping[str, Any]) -> str:
+    """Judge a file part by its media type or name; anything else is a document."""
+    inner = part.get("file")
+    fields = (*part.values(), *(inner.values() if isinstance(inner, Mapping) else ()))
+    for field in fields:
+        if not isinstance(field, str):
+            continue
+        start, end = field[:40].lower(), field[-8:].lower()
+        if start.startswith(("data:image/", "image/")) or end.endswith(_IMAGE_SUFFIXES):
+            return "image"
+        if start.startswith(("data:audio/", "audio/")) or end.endswith(_AUDIO_SUFFIXES):
+            return "audio"
+    return "file"
+
+
+def model_text(request: Request) -> ModelText:
+    """Choose and cut the text the classifier reads (text version 1).
+
+    The turn that decides is the last user turn; without one, the last turn that says
+    anything. Its context is every other turn before it, newest first, and the system
+    turns last.
+    """
+    turns = request.turns
+    if len(turns) == 1:
+        data, cut = _clip(turns[0].text, TURN_BYTES)
+        return ModelText(data, b"", cut)
+    at = _deciding_turn(turns)
+    if at is None:
+        return ModelText(b"")
+    data, cut = _clip(turns[at].text, TURN_BYTES)
+    context, context_cut = _context(turns, at)
+    return ModelText(data, context, cut or context_cut)
+
+
+def _deciding_turn(turns: Sequence[Turn]) -> int | None:
+    spoken = [at for at, turn in enumerate(turns) if turn.text and not turn.text.isspace()]
+    user = [at for at in spoken if turns[at].role == "user"]
+    asked = [at for at in spoken if turns[at].role not in _SYSTEM_ROLES]
+    return next((found[-1] for found in (user, asked, spoken) if found), None)
+
+
+def _context(turns: Sequence[Turn], at: int) -> tuple[bytes, bool]:
+    earlier = [turn.text for turn in reversed(turns[:at]) if turn.role not in _SYSTEM_ROLES]
+    system = [turn.text for turn in turns[:at] if turn.role in _SYSTEM_ROLES]
+    return _join((text for text in (*earlier, *system) if text), CONTEXT_BYTES)
+
+
+def _join(texts: Iterable[str], budget: int) -> tuple[bytes, bool]:
+    """Join texts by newlines, no one of them above half the budget, until it is spent."""
+    pieces: list[bytes] = []
+    left, cut = budget, False
+    for text in texts:
+        if left <= 0:
+            return b"\n".join(pieces), True
+        head = _encode(text[: budget // 2])[: min(budget // 2, left)]
+        cut = cut or len(head) < len(text)
+        pieces.append(head)
+        left -= len(head) + 1
+    return b"\n".join(pieces), cut
+
+
+def _clip(text: str, budget: int) -> tuple[bytes, bool]:
+    """Encode a text, or of a long one its head, evenly spaced windows, and its tail.
+
+    A question in the middle of a paste is seen, and the cost is bounded: no more than
+    `budget` bytes are read, and no more than a few times as many characters encoded.
+    """
+    if len(text) > _ENCODE_WHOLE:
+        return _sample(text, len(text)), True
+    data = _encode(text)
+    return (data, False) if len(data) <= budget else (_sample(data, len(data)), True)
+
+
+def _sample(text: str | bytes, length: int) -> bytes:
+    """Cut head, windows and tail; positions count characters of a str, bytes of bytes."""
+    gap = (length - 2 * _HEAD - _WINDOW) / (_WINDOWS + 1)
+    starts = (int(_HEAD + gap * number) for number in range(1, _WINDOWS + 1))
+    slices = (text[:_HEAD], *(text[at : at + _WINDOW] for at in starts), text[-_HEAD:])
+    sizes = (_HEAD, *([_WINDOW] * _WINDOWS), _HEAD)
+    head, *windows, tail = (
+        _encode(piece)[:size] if isinstance(piece, str) else piece
+        for piece, size in zip(slices, sizes, strict=True)
+    )
+    if isinstance(text, str):  # the tail of a slice, not its beginning, ends the text
+        tail = _encode(text[-_HEAD:])[-_HEAD:]
+    return b"\n".join((head, *windows, tail))
+
+
+def _encode(text: str) -> bytes:
+    """UTF-8 without controls; a lone surrogate, which UTF-8 cannot say, becomes '?'."""
+    return text.encode("utf-8", "replace").translate(_CLEAN)

@@ -1,0 +1,73 @@
+"""What the classifier says and what the router answers: immutable values.
+
+They are `msgspec.Struct`s rather than dataclasses because one is made for every
+request: a frozen struct is built several times faster and encodes to JSON as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Reason(StrEnum):
+    """Why a decision came out as it did."""
+
+    CLASSIFIED = "classified"
+    """The classifier's labels chose the rule."""
+    IMAGE = "image"
+    """The request carries an image; the text could only refine the choice."""
+    AUDIO = "audio"
+    """The request carries audio; the text could only refine the choice."""
+    EMPTY = "empty"
+    """There was no text to judge: the default route."""
+    UNREADABLE = "unreadable"
+    """The request is not a string, messages or a payload: the default route."""
+    LOW_CONFIDENCE = "low_confidence"
+    """The classifier was less sure than the policy asks: the policy's uncertain route."""
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """What the classifier says of one text.
+
+    Attributes:
+        labels: the labels that hold, in the artifact's order.
+        probabilities: label -> calibrated probability in [0, 1], for every label.
+
+    """
+
+    labels: tuple[str, ...]
+    probabilities: Mapping[str, float]
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """Where a request goes, and why.
+
+    Attributes:
+        route: the route's name.
+        model: the model to call; None if the policy names no models (an artifact of
+            own labels without a policy).
+        fallbacks: further models, in the order to try them.
+        labels: the labels that hold, in the artifact's order; facts ("vision" of an
+            image part) included.
+        probabilities: label -> calibrated probability; empty if no text was judged.
+        reason: why.
+        parameters: request parameters the policy sets, such as temperature.
+        confidence: the probability of the least sure judgement the choice rests on, in
+            [0, 1]; 1 where a fact decided.
+        truncated: whether the classifier read only parts of a long text.
+
+    """
+
+    route: str
+    model: str | None
+    fallbacks: tuple[str, ...]
+    labels: tuple[str, ...]
+    probabilities: Mapping[str, float]
+    reason: Reason
+    parameters: Mapping[str, Any]
+    confidence: float
+    truncated: bool = False
