@@ -1,0 +1,197 @@
+"""Texts in, calibrated probabilities out: one ONNX graph, run by onnxruntime.
+
+The graph's input is either the raw UTF-8 bytes (the features are computed inside
+the graph) or, for encoders that need them, the ids of a tokenizer in the artifact.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import compress
+from operator import ge
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from router_ml.artifact import MODEL, TOKENIZER, Artifact, InputSpec
+from router_ml.errors import ArtifactCorrupt, ArtifactUnsupported, MissingExtra
+from router_ml.request import ModelText
+from router_ml.types import Prediction
+
+Probabilities = NDArray[np.float32]
+Feed = dict[str, NDArray[Any]]
+OUTPUT = "probabilities"
+SEPARATOR = b"\x1e"
+"""Between the turn and its context; the text itself has no control characters."""
+
+_BATCH_BYTES = 1 << 15
+"""A batch's padded size: larger ones leave the processor's cache and are slower."""
+
+
+def new_session(model: bytes | str, where: Path | str) -> ort.InferenceSession:
+    """Open a graph for one thread, the setting with the shortest tail of latencies.
+
+    Raises:
+        ArtifactCorrupt: onnxruntime cannot read it.
+
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a dozen types of its own
+        first = str(error).splitlines()[0]
+        raise ArtifactCorrupt(f"{where} is no graph that onnxruntime can run: {first}") from error
+
+
+class Classifier:
+    """A verified artifact's graph, ready to run.
+
+    Attributes:
+        labels: names in the order of the graph's output.
+
+    """
+
+    def __init__(self, artifact: Artifact) -> None:
+        config = artifact.config
+        self.labels = config.labels
+        self.single_label = config.single_label
+        self.thresholds = tuple(config.thresholds[label] for label in config.labels)
+        session = new_session(artifact.model, artifact.path / MODEL)
+        _check_output(session, artifact)
+        self._run = session.run
+        self._feed = make_feeder(config.input, artifact.path)
+
+    def probabilities(self, text: ModelText) -> list[float]:
+        """Return the calibrated probability of each label, in [0, 1]."""
+        row: list[float] = self._run([OUTPUT], self._feed((text,)))[0][0].tolist()
+        return row
+
+    def probabilities_many(self, texts: Sequence[ModelText]) -> Probabilities:
+        """Return calibrated probabilities, float32 [len(texts), len(labels)]."""
+        return run_batches(self._run_batch, texts, len(self.labels))
+
+    def _run_batch(self, texts: Sequence[ModelText]) -> Probabilities:
+        found: Probabilities = self._run([OUTPUT], self._feed(texts))[0]
+        return found
+
+    def predict(self, row: Sequence[float], thresholds: Sequence[float]) -> Prediction:
+        """Name the labels that hold at these thresholds; both in the order of `labels`."""
+        if self.single_label:
+            best = max(range(len(row)), key=row.__getitem__)
+            holding = self.labels[best : best + 1] if row[best] >= thresholds[best] else ()
+        else:
+            holding = tuple(compress(self.labels, map(ge, row, thresholds)))
+        return Prediction(holding, dict(zip(self.labels, row, strict=True)))
+
+
+def _check_output(session: ort.InferenceSession, artifact: Artifact) -> None:
+    """Compare the graph's output with the config's labels before anything is routed."""
+    outputs = {output.name: output.shape for output in session.get_outputs()}
+    width = outputs.get(OUTPUT, [None, None])[-1]
+    if width != len(artifact.config.labels):
+        raise ArtifactCorrupt(
+            f"{artifact.path / MODEL} gives {width} probabilities where its config names "
+            f"{len(artifact.config.labels)} labels."
+        )
+
+
+def make_feeder(spec: InputSpec, path: Path) -> Callable[[Sequence[ModelText]], Feed]:
+    """Return the function that turns texts into the graph's inputs."""
+    if spec.kind == "bytes":
+        return feed_bytes
+    return _TokenFeeder(path / TOKENIZER, spec.max_tokens or 256)
+
+
+def feed_bytes(texts: Sequence[ModelText]) -> Feed:
+    """Pack texts as uint8 [batch, 1, longest]: turn, 0x1E and context if any, zeros."""
+    if len(texts) == 1:
+        row = _byte_row(texts[0])
+        return {"bytes": np.frombuffer(row, np.uint8).reshape(1, 1, -1)}
+    rows = [_byte_row(text) for text in texts]
+    length = max(map(len, rows))
+    packed = b"".join(row.ljust(length, b"\0") for row in rows)
+    return {"bytes": np.frombuffer(packed, np.uint8).reshape(len(rows), 1, length)}
+
+
+def _byte_row(text: ModelText) -> bytes:
+    return text.turn + SEPARATOR + text.context if text.context else text.turn or b" "
+
+
+class _TokenFeeder:
+    """Turns texts into `input_ids` and `attention_mask`, int64 [batch, longest]."""
+
+    def __init__(self, path: Path, max_tokens: int) -> None:
+        try:
+            from tokenizers import Tokenizer
+        except ImportError as error:
+            raise MissingExtra("tokenizers", f"The artifact in {path.parent}") from error
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise ArtifactUnsupported(f"{path} is no tokenizer that can be read.") from error
+        self._tokenizer.enable_truncation(max_tokens)
+        self._tokenizer.enable_padding()
+
+    def __call__(self, texts: Sequence[ModelText]) -> Feed:
+        encoded = self._tokenizer.encode_batch([plain_text(text) for text in texts])
+        return {
+            "input_ids": np.array([row.ids for row in encoded], np.int64),
+            "attention_mask": np.array([row.attention_mask for row in encoded], np.int64),
+        }
+
+
+def plain_text(text: ModelText) -> str:
+    """Return what an encoder without a place for context reads: the turn, then the context."""
+    joined = text.turn + b"\n" + text.context if text.context else text.turn
+    return joined.decode("utf-8", "ignore") or " "
+
+
+def run_batches(
+    run: Callable[[Sequence[ModelText]], NDArray[np.float32]],
+    texts: Sequence[ModelText],
+    width: int,
+    done: Callable[[int], object] = lambda rows: None,
+) -> NDArray[np.float32]:
+    """Run texts through a graph in batches of like length, on every core.
+
+    Args:
+        run: takes texts, returns float32 [len(texts), width].
+        texts: in any order; the result is in theirs.
+        width: columns of the result.
+        done: told how many rows each finished batch had, for a progress bar.
+
+    """
+    result = np.empty((len(texts), width), np.float32)
+    batches = list(_batches(texts))
+
+    def work(rows: list[int]) -> None:
+        result[rows] = run([texts[row] for row in rows])
+        done(len(rows))
+
+    if len(batches) == 1:
+        work(batches[0])
+    elif batches:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(work, batches))
+    return result
+
+
+def _batches(texts: Sequence[ModelText]) -> Iterable[list[int]]:
+    """Yield row numbers of like length, so that little of a batch is padding."""
+    lengths = [len(text.turn) + len(text.context) for text in texts]
+    batch: list[int] = []
+    for row in sorted(range(len(texts)), key=lengths.__getitem__):
+        if batch and (len(batch) + 1) * lengths[row] > _BATCH_BYTES:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch

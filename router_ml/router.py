@@ -1,0 +1,116 @@
+"""Router: request -> text -> probabilities -> decision, behind one door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from router_ml.artifact import Artifact, find_artifact, load_artifact
+from router_ml.catalog import Catalog
+from router_ml.classifier import Classifier
+from router_ml.policy import NO_FACTS, NOTHING, SHIPPED_POLICY, Decider, Policy
+from router_ml.request import ModelText, Request, model_text, read_request
+from router_ml.types import Decision
+
+_FACTS = {
+    (False, False): NO_FACTS,
+    (True, False): frozenset({"vision"}),
+    (False, True): frozenset({"audio"}),
+    (True, True): frozenset({"vision", "audio"}),
+}
+
+
+class Router:
+    """Decides which model gets a request. Thread-safe; build one and keep it.
+
+    Attributes:
+        artifact: what the classifier was loaded from.
+        policy: the rules.
+        catalog: the LLMs on offer.
+
+    """
+
+    def __init__(self, artifact: Artifact, policy: Policy, catalog: Catalog) -> None:
+        policy.check(artifact.config.labels, catalog)
+        self.artifact, self.policy, self.catalog = artifact, policy, catalog
+        self.classifier = Classifier(artifact)
+        own = zip(self.classifier.labels, self.classifier.thresholds, strict=True)
+        self._thresholds = tuple(policy.thresholds.get(label, value) for label, value in own)
+        self._decide = Decider(policy)
+
+    @classmethod
+    def load(
+        cls,
+        artifact: str | Path | None = None,
+        *,
+        policy: str | Path | Policy | None = None,
+        catalog: str | Path | Catalog | None = None,
+    ) -> Router:
+        """Load an artifact with a policy and a catalog, the shipped ones by default.
+
+        An artifact whose labels are not those of the shipped policy gets, without a
+        policy of its own, one route for each label and `default` for the rest.
+
+        Args:
+            artifact: a directory, or the name of a shipped artifact.
+            policy: a TOML file or a Policy.
+            catalog: a TOML file or a Catalog.
+
+        Raises:
+            ArtifactError: the artifact is missing, altered or unsupported.
+            PolicyError: the policy is malformed or does not fit artifact and catalog.
+            CatalogError: the catalog is malformed.
+
+        """
+        loaded = load_artifact(find_artifact(artifact))
+        if not isinstance(catalog, Catalog):
+            catalog = Catalog.load(catalog)
+        if policy is None:
+            policy = default_policy(loaded.config.labels)
+        elif not isinstance(policy, Policy):
+            policy = Policy.load(policy)
+        return cls(loaded, policy, catalog)
+
+    def route(self, request: Any) -> Decision:
+        """Decide on a string, a list of messages, or a request payload.
+
+        Total: what cannot be read or says nothing gets the default route and a reason.
+        """
+        read = read_request(request)
+        if not read.readable:
+            return self._decide.unreadable()
+        text = model_text(read)
+        return self._finish(read, text, self._judge(text))
+
+    def route_many(self, requests: Iterable[Any]) -> list[Decision]:
+        """Decide on many requests at once, in their order, on every core."""
+        reads = [read_request(request) for request in requests]
+        texts = [model_text(read) for read in reads]
+        asked = [at for at, text in enumerate(texts) if _says_something(text)]
+        rows: list[list[float] | None] = [None] * len(texts)
+        found = self.classifier.probabilities_many([texts[at] for at in asked]).tolist()
+        for at, row in zip(asked, found, strict=True):
+            rows[at] = row
+        return [
+            self._finish(read, text, row) if read.readable else self._decide.unreadable()
+            for read, text, row in zip(reads, texts, rows, strict=True)
+        ]
+
+    def _judge(self, text: ModelText) -> list[float] | None:
+        return self.classifier.probabilities(text) if _says_something(text) else None
+
+    def _finish(self, read: Request, text: ModelText, row: Sequence[float] | None) -> Decision:
+        prediction = self.classifier.predict(row, self._thresholds) if row else NOTHING
+        facts = _FACTS[read.has_image, read.has_audio]
+        return self._decide(prediction, facts, truncated=text.truncated)
+
+
+def default_policy(labels: Sequence[str]) -> Policy:
+    """Return the shipped policy where it speaks of these labels, else a route a label."""
+    shipped = Policy.load(SHIPPED_POLICY)
+    return shipped if shipped.covers(labels) else Policy.of_labels(labels)
+
+
+def _says_something(text: ModelText) -> bool:
+    return bool(text.turn) and not text.turn.isspace()
