@@ -1,0 +1,185 @@
+"""Route accuracy, confusion, precision and recall by label, calibration error."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from router_ml.classifier import Classifier
+from router_ml.evaluation.keywords import keyword_labels
+from router_ml.examples import Example
+from router_ml.policy import Policy
+from router_ml.types import Prediction
+
+_BINS = 15
+
+
+class LabelScore(msgspec.Struct, frozen=True):
+    """Precision, recall and F1 of one label, and how many rows truly carry it."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """What one classifier does on labelled rows.
+
+    Attributes:
+        name: of the classifier.
+        rows: how many were judged.
+        accuracy: share of rows with the right route.
+        macro_source_accuracy: the mean of `by_source`, each source counting the same.
+        routes: the routes, in the order of `confusion`.
+        confusion: rows by true route (down) and given route (across).
+        labels: label -> its scores.
+        macro_f1: the mean F1 over labels that any row carries.
+        calibration_error: expected calibration error (Naeini et al. 2015), 15 bins of
+            equal width, the mean over labels; None for rules without probabilities.
+        by_source: source -> (accuracy, rows).
+
+    """
+
+    name: str
+    rows: int
+    accuracy: float
+    macro_source_accuracy: float
+    routes: tuple[str, ...]
+    confusion: list[list[int]]
+    labels: dict[str, LabelScore]
+    macro_f1: float
+    calibration_error: float | None
+    by_source: dict[str, tuple[float, int]]
+
+
+def facts_of(example: Example) -> frozenset[str]:
+    """Return what a request's parts say whatever its words say."""
+    found = {"vision": example.request.has_image, "audio": example.request.has_audio}
+    return frozenset(name for name, holds in found.items() if holds)
+
+
+def evaluate(
+    classifier: Classifier,
+    policy: Policy,
+    examples: Sequence[Example],
+    thresholds: Sequence[float] | None = None,
+    name: str = "classifier",
+) -> Evaluation:
+    """Judge labelled requests and compare with their labels.
+
+    Args:
+        classifier: gives probabilities.
+        policy: says which route a set of labels takes, the true set and the given one.
+        examples: at least one.
+        thresholds: in the order of the classifier's labels; the artifact's by default.
+        name: of the result.
+
+    """
+    thresholds = classifier.thresholds if thresholds is None else thresholds
+    probabilities = classifier.probabilities_many([example.text for example in examples])
+    given: list[tuple[str, ...]] = []
+    for example, row in zip(examples, probabilities.tolist(), strict=True):
+        silent = not example.text.turn.strip()
+        prediction = Prediction((), {}) if silent else classifier.predict(row, thresholds)
+        facts = facts_of(example).intersection(classifier.labels)
+        given.append(tuple({*prediction.labels, *facts}))
+    true = _true_matrix(examples, classifier.labels)
+    error = calibration_error(probabilities, true)
+    return _compare(name, examples, given, classifier.labels, policy, error)
+
+
+def evaluate_keywords(
+    policy: Policy, examples: Sequence[Example], labels: Sequence[str]
+) -> Evaluation:
+    """Judge the same rows by the keyword rules."""
+    given = [keyword_labels(example.text.turn.decode("utf-8", "ignore")) for example in examples]
+    return _compare("keyword rules", examples, given, labels, policy, None)
+
+
+def _compare(
+    name: str,
+    examples: Sequence[Example],
+    given: Sequence[tuple[str, ...]],
+    labels: Sequence[str],
+    policy: Policy,
+    error: float | None,
+) -> Evaluation:
+    true_routes = [_route(policy, example.labels, example) for example in examples]
+    given_routes = [_route(policy, row, e) for row, e in zip(given, examples, strict=True)]
+    if name == "keyword rules":  # they do not look at parts
+        given_routes = [policy.choose(frozenset(row)).route for row in given]
+    right = [a == b for a, b in zip(true_routes, given_routes, strict=True)]
+    by_source = _by_source(examples, right)
+    scores = {label: _score(label, examples, given) for label in labels}
+    present = [score.f1 for score in scores.values() if score.support]
+    routes = tuple(dict.fromkeys(rule.route for rule in policy.rules))
+    return Evaluation(
+        name,
+        len(examples),
+        float(np.mean(right)),
+        float(np.mean([accuracy for accuracy, _ in by_source.values()])),
+        routes,
+        _confusion(routes, true_routes, given_routes),
+        scores,
+        float(np.mean(present)) if present else 0.0,
+        error,
+        by_source,
+    )
+
+
+def _route(policy: Policy, labels: Sequence[str], example: Example) -> str:
+    return policy.choose(frozenset(labels) | facts_of(example)).route
+
+
+def _confusion(routes: Sequence[str], true: Sequence[str], given: Sequence[str]) -> list[list[int]]:
+    counts = Counter(zip(true, given, strict=True))
+    return [[counts[row, column] for column in routes] for row in routes]
+
+
+def _by_source(examples: Sequence[Example], right: Sequence[bool]) -> dict[str, tuple[float, int]]:
+    found: dict[str, list[bool]] = {}
+    for example, is_right in zip(examples, right, strict=True):
+        found.setdefault(example.source or "(no source)", []).append(is_right)
+    return {source: (float(np.mean(rows)), len(rows)) for source, rows in sorted(found.items())}
+
+
+def _score(label: str, examples: Sequence[Example], given: Sequence[tuple[str, ...]]) -> LabelScore:
+    true = np.array([label in example.labels for example in examples])
+    said = np.array([label in row for row in given])
+    both = int((true & said).sum())
+    precision, recall = both / max(1, int(said.sum())), both / max(1, int(true.sum()))
+    f1 = 2 * both / max(1, int(said.sum() + true.sum()))
+    return LabelScore(precision, recall, f1, int(true.sum()))
+
+
+def _true_matrix(examples: Sequence[Example], labels: Sequence[str]) -> NDArray[np.bool_]:
+    return np.array([[label in example.labels for label in labels] for example in examples])
+
+
+def calibration_error(
+    probabilities: NDArray[Any], true: NDArray[np.bool_], bins: int = _BINS
+) -> float:
+    """Return the expected calibration error, the mean over labels.
+
+    Args:
+        probabilities: float [n, labels].
+        true: bool [n, labels].
+        bins: of equal width over [0, 1].
+
+    """
+    each: Callable[[NDArray[Any], NDArray[np.bool_]], float] = lambda p, y: _error(p, y, bins)  # noqa: E731
+    return float(np.mean([each(p, y) for p, y in zip(probabilities.T, true.T, strict=True)]))
+
+
+def _error(probability: NDArray[Any], true: NDArray[np.bool_], bins: int) -> float:
+    which = np.minimum((probability * bins).astype(int), bins - 1)
+    count = np.bincount(which, minlength=bins)
+    said = np.bincount(which, probability, bins)
+    held = np.bincount(which, true.astype(float), bins)
+    return float(np.abs(said - held).sum() / max(1, count.sum()))
