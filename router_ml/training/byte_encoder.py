@@ -1,0 +1,266 @@
+"""The project's own encoder as a sentence-transformers module, and how it is trained.
+
+    SentenceTransformer(modules=[ByteEncoder.make(orders=(3, 4, 5, 6))])
+
+works with that library's losses and trainer; `fit` is the short way to train it on
+labels. Needs the extra `encoders`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from sentence_transformers.sentence_transformer.modules import InputModule
+from torch import nn
+from torch.nn import functional
+
+from router_ml.classifier import SEPARATOR
+from router_ml.request import ModelText
+from router_ml.training.byte_ngrams import (
+    COUNT_SCALE,
+    LENGTH_POWER,
+    SEGMENTS,
+    Ngrams,
+    bags,
+    graph,
+)
+from router_ml.training.recipe import EncoderRecipe
+
+_INT8 = 127
+_SMOOTHING = 0.02
+_TABLE_RATE = 2.5
+"""The table learns faster than the layers: each of its rows sees few of the examples."""
+
+
+class ByteEncoder(InputModule):
+    """Hashed byte n-grams, a learned table, sums over turn and context, one layer.
+
+    Args:
+        orders: n-gram lengths in bytes.
+        table_bits: log2 of the table's rows.
+        width: the table's columns.
+        hidden: the embedding's width.
+        hash_seed: of the hash's multipliers.
+        dropout: of the pooled features, in training.
+        feature_dropout: share of n-grams left out, in training.
+
+    """
+
+    config_keys = [  # noqa: RUF012 - the base class declares it so
+        "orders",
+        "table_bits",
+        "width",
+        "hidden",
+        "hash_seed",
+        "dropout",
+        "feature_dropout",
+    ]
+    save_in_root = True
+
+    def __init__(
+        self,
+        orders: Sequence[int] = (3, 4, 5, 6),
+        table_bits: int = 17,
+        width: int = 32,
+        hidden: int = 64,
+        hash_seed: int = 1,
+        dropout: float = 0.3,
+        feature_dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.orders, self.table_bits, self.hash_seed = list(orders), table_bits, hash_seed
+        self.width, self.hidden = width, hidden
+        self.dropout, self.feature_dropout = dropout, feature_dropout
+        self.ngrams = Ngrams.make(orders, table_bits, hash_seed)
+        self.table = nn.EmbeddingBag(1 << table_bits, width, mode="sum")
+        nn.init.normal_(self.table.weight, std=0.05)
+        self.drop = nn.Dropout(dropout)
+        self.layer = nn.Linear(SEGMENTS * (width + 1), hidden)
+
+    def preprocess(
+        self, inputs: Sequence[Any], prompt: str | None = None, **_: Any
+    ) -> dict[str, torch.Tensor]:
+        """Hash texts; a text is a str or UTF-8 bytes, with 0x1E before its context."""
+        start = (prompt or "").encode()
+        pairs = [(start + turn, context) for turn, context in map(_split, inputs)]
+        ids, starts = bags(pairs, self.ngrams)
+        return {"input_ids": torch.from_numpy(ids), "offsets": torch.from_numpy(starts)}
+
+    def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Add `sentence_embedding`, float32 [batch, hidden]."""
+        ids, starts = features["input_ids"], features["offsets"]
+        orders = ids.shape[1]
+        sums = self.table(ids.reshape(-1), starts * orders, self._sample(ids))
+        ends = torch.cat([starts[1:], starts.new_tensor([len(ids)])])
+        count = ((ends - starts) * orders).to(sums.dtype)[:, None]
+        pooled = torch.cat([sums, count * COUNT_SCALE], 1) / count.clamp(min=1) ** LENGTH_POWER
+        pooled = self.drop(pooled.reshape(-1, SEGMENTS * (self.width + 1)))
+        features["sentence_embedding"] = functional.relu(self.layer(pooled))
+        return features
+
+    def _sample(self, ids: torch.Tensor) -> torch.Tensor | None:
+        if not self.training or not self.feature_dropout:
+            return None
+        kept = torch.rand(ids.numel(), device=ids.device) > self.feature_dropout
+        return kept.to(self.table.weight.dtype)
+
+    def get_embedding_dimension(self) -> int:
+        """Return the embedding's width."""
+        return self.hidden
+
+    @property
+    def max_seq_length(self) -> float:
+        """Texts of any length are read; the request layer cuts them."""
+        return float("inf")
+
+    def quantize(self) -> None:
+        """Round the table to the 255 steps the exported graph stores."""
+        with torch.no_grad():
+            scale = self._scale()
+            self.table.weight.copy_(torch.round(self.table.weight / scale) * scale)
+
+    def _scale(self) -> float:
+        return max(float(self.table.weight.detach().abs().max()), 1e-12) / _INT8
+
+    def to_onnx(self) -> onnx.ModelProto:
+        """Export as raw bytes -> `embedding`; quantize first, or the two differ."""
+        weight = self.table.weight.detach().cpu().numpy()
+        scale = self._scale()
+        table = np.clip(np.round(weight / scale), -_INT8, _INT8).astype(np.int8)
+        layer = self.layer.weight.detach().cpu().numpy().T
+        return graph(self.ngrams, table, scale, layer, self.layer.bias.detach().cpu().numpy())
+
+    def save(self, output_path: str, *_: Any, safe_serialization: bool = True, **__: Any) -> None:
+        """Write config and weights, as sentence-transformers does."""
+        self.save_config(output_path)
+        self.save_torch_weights(output_path, safe_serialization=safe_serialization)
+
+    @classmethod
+    def load(cls, model_name_or_path: str, **kwargs: Any) -> ByteEncoder:
+        """Read what `save` wrote, from a path or the hub."""
+        places = ("subfolder", "token", "cache_folder", "revision", "local_files_only")
+        place = {key: value for key, value in kwargs.items() if key in places}
+        encoder = cls(**cls.load_config(model_name_or_path, **place))
+        return cls.load_torch_weights(model_name_or_path, model=encoder, **place)
+
+
+def _split(text: str | bytes) -> tuple[bytes, bytes]:
+    data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+    turn, _, context = data.partition(SEPARATOR)
+    return turn.replace(b"\0", b" ") or b" ", context.replace(b"\0", b" ").replace(SEPARATOR, b" ")
+
+
+def joined(text: ModelText) -> str:
+    """Return a text as the module reads it; bytes cut inside a character survive."""
+    row = text.turn + SEPARATOR + text.context if text.context else text.turn
+    return row.decode("utf-8", "surrogateescape")
+
+
+def fit(
+    recipe: EncoderRecipe,
+    texts: Sequence[ModelText],
+    targets: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    single_label: bool,
+    seed: int,
+    done: Callable[[int], object] = lambda rows: None,
+) -> ByteEncoder:
+    """Train an encoder so that a linear layer on it predicts the labels.
+
+    Args:
+        recipe: sizes and rates.
+        texts: n of them.
+        targets: 0 or 1 (or a teacher's probability), [n, labels].
+        weights: of the rows, [n].
+        single_label: whether the labels exclude each other.
+        seed: of the initial weights, the order of rows, and what is dropped.
+        done: told how many rows each step had, for a progress bar.
+
+    """
+    torch.manual_seed(seed)
+    encoder = ByteEncoder(
+        recipe.orders,
+        recipe.table_bits,
+        recipe.width,
+        recipe.hidden,
+        dropout=recipe.dropout,
+        feature_dropout=recipe.feature_dropout,
+    )
+    head = nn.Sequential(nn.Dropout(recipe.dropout), nn.Linear(recipe.hidden, targets.shape[1]))
+    _optimise(encoder, head, recipe, _Rows(texts, targets, weights), single_label, seed, done)
+    encoder.eval()
+    encoder.quantize()
+    return encoder
+
+
+class _Rows:
+    """Texts with their targets and weights, handed out as batches."""
+
+    def __init__(
+        self,
+        texts: Sequence[ModelText],
+        targets: NDArray[np.float32],
+        weights: NDArray[np.float32],
+    ) -> None:
+        self.texts = [joined(text) for text in texts]
+        self.targets = torch.from_numpy(targets.astype(np.float32))
+        self.weights = torch.from_numpy((weights / weights.mean()).astype(np.float32))
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def epochs(self, epochs: int, size: int, seed: int) -> Any:
+        draw = np.random.default_rng(seed)
+        for _ in range(epochs):
+            order = draw.permutation(len(self))
+            for start in range(0, len(order), size):
+                rows = order[start : start + size]
+                yield [self.texts[r] for r in rows], self.targets[rows], self.weights[rows]
+
+
+def _optimise(
+    encoder: ByteEncoder,
+    head: nn.Module,
+    recipe: EncoderRecipe,
+    data: _Rows,
+    single_label: bool,
+    seed: int,
+    done: Callable[[int], object],
+) -> None:
+    rates = [recipe.learning_rate * _TABLE_RATE, recipe.learning_rate]
+    layers = [*encoder.layer.parameters(), *head.parameters()]
+    optimiser = torch.optim.Adam(
+        [
+            {"params": encoder.table.parameters(), "lr": rates[0]},
+            {"params": layers, "lr": rates[1]},
+        ]
+    )
+    steps = recipe.epochs * -(-len(data) // recipe.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, rates, total_steps=steps + 1, pct_start=0.1
+    )
+    encoder.train()
+    head.train()
+    for texts, targets, weights in data.epochs(recipe.epochs, recipe.batch_size, seed):
+        embedding = encoder(encoder.preprocess(texts))["sentence_embedding"]
+        loss = (_loss(head(embedding), targets, single_label) * weights).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        done(len(texts))
+
+
+def _loss(logits: torch.Tensor, targets: torch.Tensor, single_label: bool) -> torch.Tensor:
+    """Return a loss a row, with a little label smoothing."""
+    if single_label:
+        return functional.cross_entropy(
+            logits, targets, reduction="none", label_smoothing=_SMOOTHING
+        )
+    smooth = targets * (1 - _SMOOTHING) + _SMOOTHING / 2
+    return functional.binary_cross_entropy_with_logits(logits, smooth, reduction="none").sum(1)

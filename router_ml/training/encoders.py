@@ -1,0 +1,194 @@
+"""Encoders behind one contract: text -> embedding, as a graph that the runtime can serve.
+
+- "shipped": the encoder inside an artifact, cut out of its graph; needs no torch.
+- "bytes": the project's own, trained here (`byte_encoder`).
+- "static", "transformer": any sentence-transformers model, as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+import onnx.utils
+from numpy.typing import NDArray
+
+from router_ml.artifact import MODEL, TOKENIZER, InputSpec, find_artifact, load_artifact
+from router_ml.classifier import make_feeder, new_session, plain_text, run_batches
+from router_ml.errors import MissingExtra, RecipeError
+from router_ml.request import TEXT_VERSION, ModelText
+from router_ml.training.recipe import EncoderRecipe
+
+Embeddings = NDArray[np.float32]
+Done = Callable[[int], object]
+EMBEDDING = "embedding"
+BYTES = InputSpec("bytes", TEXT_VERSION)
+
+
+class Encoder(Protocol):
+    """Text -> embedding.
+
+    Attributes:
+        input: how a text becomes the graph's input.
+        files: name -> content of what the artifact needs beside the graph.
+        about: what the model card says of it.
+
+    """
+
+    input: InputSpec
+    files: dict[str, bytes]
+    about: dict[str, Any]
+
+    def graph(self) -> onnx.ModelProto:
+        """Return the graph from the input to `embedding`, float32 [batch, width]."""
+        ...
+
+    def reference(self, texts: Sequence[ModelText]) -> Embeddings:
+        """Return embeddings as the trained model itself gives them, not its export."""
+        ...
+
+
+def make_encoder(
+    recipe: EncoderRecipe,
+    texts: Sequence[ModelText],
+    targets: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    single_label: bool,
+    seed: int,
+    done: Done,
+) -> Encoder:
+    """Make, and where the kind asks for it train, the encoder of a recipe.
+
+    Raises:
+        MissingExtra: it needs sentence-transformers, which is not installed.
+        RecipeError: its model cannot be loaded.
+
+    """
+    if recipe.kind == "shipped":
+        return ShippedEncoder(recipe.model)
+    try:
+        import sentence_transformers  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("encoders", f"The encoder kind {recipe.kind!r}") from error
+    if recipe.kind == "bytes":
+        return BytesEncoder.fit(recipe, texts, targets, weights, single_label, seed, done)
+    return SentenceEncoder(recipe)
+
+
+def encode(encoder: Encoder, directory: Path, texts: Sequence[ModelText], done: Done) -> Embeddings:
+    """Return embeddings as the exported graph gives them: what the head will be served.
+
+    Args:
+        encoder: whose graph to run.
+        directory: where the encoder's files lie.
+        texts: n of them.
+        done: told how many rows each finished batch had.
+
+    """
+    session = new_session(encoder.graph().SerializeToString(), directory)
+    feed = make_feeder(encoder.input, directory)
+    width = session.get_outputs()[0].shape[-1]
+
+    def run(batch: Sequence[ModelText]) -> Embeddings:
+        found: Embeddings = session.run([EMBEDDING], feed(batch))[0]
+        return found
+
+    return run_batches(run, texts, width, done)
+
+
+class ShippedEncoder:
+    """The encoder inside an artifact: its graph up to the tensor `embedding`."""
+
+    def __init__(self, artifact: str | None = None) -> None:
+        loaded = load_artifact(find_artifact(artifact))
+        self.input = loaded.config.input
+        self.files = {
+            name: (loaded.path / name).read_bytes()
+            for name in loaded.config.files
+            if name == TOKENIZER
+        }
+        self.about = {"kind": "shipped", "artifact": loaded.config.name}
+        model = onnx.load_from_string(loaded.model)
+        inputs = [tensor.name for tensor in model.graph.input]
+        try:
+            self._graph = onnx.utils.Extractor(model).extract_model(inputs, [EMBEDDING])
+        except Exception as error:  # the extractor raises whatever it trips over
+            raise RecipeError(f"{loaded.path / MODEL} has no tensor `{EMBEDDING}`.") from error
+        self._session = new_session(self._graph.SerializeToString(), loaded.path / MODEL)
+        self._feed = make_feeder(self.input, loaded.path)
+
+    def graph(self) -> onnx.ModelProto:
+        """Return the graph as it was cut out."""
+        return self._graph
+
+    def reference(self, texts: Sequence[ModelText]) -> Embeddings:
+        """Return the embeddings of the shipped graph, which is all there is of it."""
+        rows = [self._session.run([EMBEDDING], self._feed([text]))[0] for text in texts]
+        return np.concatenate(rows)
+
+
+class BytesEncoder:
+    """The project's own encoder, trained with torch, served without."""
+
+    def __init__(self, module: Any, recipe: EncoderRecipe) -> None:
+        self.module = module
+        self.input = BYTES
+        self.files: dict[str, bytes] = {}
+        self.about = {
+            "kind": "bytes",
+            "orders": list(recipe.orders),
+            "table_bits": recipe.table_bits,
+            "width": recipe.width,
+            "hidden": recipe.hidden,
+            "epochs": recipe.epochs,
+        }
+
+    @classmethod
+    def fit(cls, recipe: EncoderRecipe, *data: Any) -> BytesEncoder:
+        """Train one; `data` as of `byte_encoder.fit`."""
+        from router_ml.training.byte_encoder import fit
+
+        return cls(fit(recipe, *data), recipe)
+
+    def graph(self) -> onnx.ModelProto:
+        """Return the exported module."""
+        return self.module.to_onnx()
+
+    def reference(self, texts: Sequence[ModelText]) -> Embeddings:
+        """Return the module's own embeddings, by torch."""
+        from sentence_transformers import SentenceTransformer
+
+        from router_ml.training.byte_encoder import joined
+
+        model = SentenceTransformer(modules=[self.module], device="cpu")
+        return model.encode([joined(text) for text in texts], show_progress_bar=False)
+
+
+class SentenceEncoder:
+    """Any sentence-transformers model by path or hub name, as it is."""
+
+    def __init__(self, recipe: EncoderRecipe) -> None:
+        from router_ml.training import sentence_export
+
+        if not recipe.model:
+            raise RecipeError(f"An encoder of kind {recipe.kind!r} needs `model`.")
+        self.model = sentence_export.load(recipe.model, recipe.max_tokens)
+        self.input = InputSpec("tokens", TEXT_VERSION, recipe.max_tokens)
+        self.files = {TOKENIZER: sentence_export.tokenizer_json(self.model)}
+        self.about = {"kind": recipe.kind, "model": recipe.model}
+        self._graph: onnx.ModelProto | None = None
+
+    def graph(self) -> onnx.ModelProto:
+        """Return the exported model; exported once, since tracing takes seconds."""
+        from router_ml.training import sentence_export
+
+        if self._graph is None:
+            self._graph = sentence_export.to_onnx(self.model)
+        return self._graph
+
+    def reference(self, texts: Sequence[ModelText]) -> Embeddings:
+        """Return the model's own embeddings, by torch."""
+        return self.model.encode([plain_text(text) for text in texts], show_progress_bar=False)

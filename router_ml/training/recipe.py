@@ -1,0 +1,149 @@
+"""A training recipe: everything that decides what comes out, in one TOML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from router_ml.catalog import read_toml
+from router_ml.errors import RecipeError
+
+PUBLIC = "public:"
+"""Prefix of data files that lie in the directory given by `--public-data`."""
+
+Share = Annotated[float, msgspec.Meta(gt=0, lt=0.5)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class DataRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which rows are learned from, and which are held out.
+
+    Attributes:
+        files: labelled files or globs, relative to the recipe.
+        test: files or globs that are only measured on, never learned from.
+        golden: files or globs whose rows may be copied into the artifact as golden rows;
+            none: the held-out rows.
+        calibration_share: share of rows held out to calibrate and to choose thresholds.
+        test_share: share of rows held out to measure; 0 where `test` says it all.
+        near_duplicate: Jaccard similarity of character 5-grams from which two rows
+            with the same labels are one.
+        same_group: similarity from which two rows stay on one side of the split.
+        min_examples: fewer rows than this of a label are an error.
+        weights: glob over `source` -> weight of its rows in training; the first match.
+
+    """
+
+    files: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    golden: tuple[str, ...] = ()
+    calibration_share: Share = 0.1
+    test_share: Annotated[float, msgspec.Meta(ge=0, lt=0.5)] = 0.1
+    near_duplicate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.9
+    same_group: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.6
+    min_examples: Annotated[int, msgspec.Meta(ge=2)] = 8
+    weights: dict[str, float] = {}
+
+
+class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which encoder, and how it is trained.
+
+    Attributes:
+        kind: "shipped" (the shipped artifact's, as it is), "bytes" (the project's own,
+            trained from nothing), "static" (sentence-transformers StaticEmbedding) or
+            "transformer" (any sentence-transformers model, as it is).
+        model: for "static" and "transformer": a path or hub name; for "shipped": an
+            artifact to take the encoder from instead.
+        orders: byte n-gram lengths of "bytes".
+        table_bits: log2 of the rows of its hashed embedding table.
+        width: columns of the table.
+        hidden: width of the embedding.
+        epochs, batch_size, learning_rate, dropout: how it is trained.
+        feature_dropout: share of n-grams left out at random in training.
+        max_tokens: where "static" and "transformer" cut a text.
+
+    """
+
+    kind: Literal["shipped", "bytes", "static", "transformer"] = "shipped"
+    model: str | None = None
+    orders: tuple[Annotated[int, msgspec.Meta(ge=1, le=8)], ...] = (3, 4, 5, 6)
+    table_bits: Annotated[int, msgspec.Meta(ge=8, le=20)] = 17
+    width: Positive = 32
+    hidden: Positive = 64
+    epochs: Positive = 4
+    batch_size: Positive = 256
+    learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 2e-3
+    dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.3
+    feature_dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.1
+    max_tokens: Positive = 256
+
+
+class HeadRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which scikit-learn classifier, by class name, and its parameters."""
+
+    classifier: str = "LogisticRegression"
+    parameters: dict[str, Any] = {}
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole recipe.
+
+    Attributes:
+        name: the artifact's name, and its directory's.
+        seed: of everything random.
+        labels: the labels to learn, in the graph's order; empty: those of the data.
+        calibration: "sigmoid" (Platt scaling a label; temperature if single-label) or
+            "none".
+        notes: Markdown for the end of the model card.
+
+    """
+
+    name: str = "mine"
+    seed: int = 7
+    labels: tuple[str, ...] = ()
+    data: DataRecipe = DataRecipe()
+    encoder: EncoderRecipe = EncoderRecipe()
+    head: HeadRecipe = HeadRecipe()
+    calibration: Literal["sigmoid", "none"] = "sigmoid"
+    notes: str = ""
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        RecipeError: it is missing, no TOML, or has an unknown key or a wrong value.
+
+    """
+    try:
+        return msgspec.convert(read_toml(path, RecipeError), Recipe)
+    except msgspec.ValidationError as error:
+        raise RecipeError(f"{path}: {error}.") from error
+
+
+def expand(patterns: tuple[str, ...], base: Path, public_data: Path | None) -> list[Path]:
+    """Return the files that globs name, sorted within each; public ones only if at hand.
+
+    Raises:
+        RecipeError: a pattern matches nothing.
+
+    """
+    files: list[Path] = []
+    for pattern in patterns:
+        public = pattern.startswith(PUBLIC)
+        if public and public_data is None:
+            continue
+        root = public_data if public and public_data is not None else base
+        found = _glob(root, pattern.removeprefix(PUBLIC))
+        if not found:
+            raise RecipeError(f"No file matches {pattern!r} in {root}.")
+        files += found
+    return files
+
+
+def _glob(root: Path, pattern: str) -> list[Path]:
+    path = Path(pattern)
+    if path.is_absolute():
+        root, pattern = Path(path.anchor), str(path.relative_to(path.anchor))
+    return sorted(root.glob(pattern))

@@ -1,0 +1,61 @@
+"""Split by group, stratified by label set, so that near relatives never straddle."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+
+from router_ml.examples import Example
+
+Rows = NDArray[np.intp]
+
+
+class Split(NamedTuple):
+    """Row numbers of three disjoint parts."""
+
+    train: Rows
+    calibration: Rows
+    test: Rows
+
+
+def split_rows(
+    examples: Sequence[Example],
+    groups: Sequence[int],
+    calibration_share: float,
+    test_share: float,
+    seed: int,
+) -> Split:
+    """Divide rows; a row's own `group` joins it with others beyond near-duplication.
+
+    Args:
+        examples: the rows.
+        groups: a group number for each, as of `drop_duplicates`.
+        calibration_share: about this share is for calibration.
+        test_share: about this share is for measuring; 0: none.
+        seed: of the shuffle.
+
+    """
+    strata = np.array(["+".join(example.labels) for example in examples])
+    names = np.array([e.group or f"#{g}" for e, g in zip(examples, groups, strict=True)])
+    rows = np.arange(len(examples))
+    rest, test = _cut(rows, strata, names, test_share, seed)
+    train, calibration = _cut(rest, strata, names, calibration_share / (1 - test_share), seed + 1)
+    return Split(train, calibration, test)
+
+
+def _cut(
+    rows: Rows, strata: NDArray[np.str_], groups: NDArray[np.str_], share: float, seed: int
+) -> tuple[Rows, Rows]:
+    if share <= 0:
+        return rows, rows[:0]
+    folds = StratifiedGroupKFold(max(2, round(1 / share)), shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # Label sets rarer than the number of folds are spread as far as they go.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        kept, held = next(iter(folds.split(rows, strata[rows], groups[rows])))
+    return rows[kept], rows[held]
