@@ -1,0 +1,111 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from router_ml import Reason, Router
+from router_ml.artifact import find_artifact, load_artifact
+from router_ml.errors import ArtifactCorrupt, ArtifactNotFound, ArtifactUnsupported
+from router_ml.request import ModelText
+
+
+def test_golden_rows_replay(router):
+    rows = router.artifact.golden()
+    texts = [ModelText(row.turn.encode(), row.context.encode()) for row in rows]
+    found = router.classifier.probabilities_many(texts)
+    assert len(rows) >= 20
+    np.testing.assert_allclose(found, [row.probabilities for row in rows], atol=1e-5)
+
+
+def test_one_and_many_agree(router):
+    requests = [
+        "Prove that √2 is irrational",
+        "今天天气怎么样",
+        "",
+        None,
+        "x" * 5000,
+        [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}],
+    ]
+    for one, many in zip(map(router.route, requests), router.route_many(requests), strict=True):
+        assert (one.route, one.labels, one.reason) == (many.route, many.labels, many.reason)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "route"),
+    [
+        ("Prove that √2 is irrational", "math"),
+        ("如何做红烧肉", "chinese"),
+        ("What is the capital of Australia?", "general"),
+    ],
+)
+def test_the_shipped_artifact_routes(router, prompt, route):
+    assert router.route(prompt).route == route
+
+
+def test_odd_requests_get_the_default_route(router):
+    for odd, reason in (
+        (None, "unreadable"),
+        (7, "unreadable"),
+        ("", "empty"),
+        (" \n", "empty"),
+        ([], "empty"),
+    ):
+        decision = router.route(odd)
+        assert (decision.route, decision.reason) == ("general", reason)
+
+
+def test_image_and_audio_decide(router):
+    image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]
+    audio = [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]
+    assert router.route(image).reason is Reason.IMAGE
+    assert router.route(audio).route == "audio"
+
+
+@pytest.fixture
+def copy(tmp_path):
+    target = tmp_path / "copy"
+    shutil.copytree(find_artifact(), target)
+    return target
+
+
+def test_missing_artifact(tmp_path):
+    with pytest.raises(ArtifactNotFound, match="nowhere"):
+        Router.load(tmp_path / "nowhere")
+
+
+def test_altered_truncated_and_future_artifacts(copy):
+    model = copy / "model.onnx"
+    data = model.read_bytes()
+    model.write_bytes(data[:-10])
+    with pytest.raises(ArtifactCorrupt, match="truncated"):
+        load_artifact(copy)
+    model.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(ArtifactCorrupt, match="SHA-256"):
+        load_artifact(copy)
+    config = copy / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"schema_version": 99}))
+    with pytest.raises(ArtifactUnsupported, match="99"):
+        load_artifact(copy)
+
+
+def test_width_is_checked(copy):
+    config = copy / "config.json"
+    content = json.loads(config.read_text())
+    content["labels"].append("more")
+    content["thresholds"]["more"] = 0.5
+    config.write_text(json.dumps(content))
+    with pytest.raises(ArtifactCorrupt, match="6 probabilities"):
+        Router.load(copy, policy=None)
+
+
+def test_import_is_light():
+    code = (
+        "import sys, router_ml, router_ml.cli; "
+        "heavy = {'torch', 'sklearn', 'transformers', 'sentence_transformers', 'openai', 'onnx'}; "
+        "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
