@@ -76,18 +76,18 @@ def read_rows(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
 
     """
     for number, line in read_lines(path):
-        yield number, parse_row(path, number, line)
+        if line.strip():
+            yield number, parse_row(path, number, line)
 
 
 def read_lines(path: Path | str) -> Iterator[tuple[int, bytes]]:
-    """Yield (line number, bytes) of the lines of a plain or gzip file that are not blank."""
+    """Yield (line number, bytes) of every line of a plain or gzip file."""
     opener = gzip.open if str(path).endswith(".gz") else open
     number = 0
     try:
         with opener(path, "rb") as file:
             for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield number, line
+                yield number, line
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(path, number + 1, "the gzip stream is broken or cut short.") from error
     except OSError as error:
@@ -96,6 +96,8 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, bytes]]:
 
 def parse_row(path: Path | str, number: int, line: bytes) -> dict[str, Any]:
     """Parse one line as a JSON object, or raise DataError naming it."""
+    if not line.strip():
+        raise DataError(path, number, "the line is empty.")
     try:
         row = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -41,6 +41,9 @@ _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".heic", ".
 _AUDIO_SUFFIXES = (".wav", ".mp3", ".m4a", ".ogg", ".flac", ".opus", ".aac")
 _SYSTEM_ROLES = {"system", "developer"}
 
+_DEPTH = 32
+"""How deep tool results are read inside tool results; nobody nests them, but JSON can."""
+
 # C0 controls separate nothing a person wrote, and NUL pads batches: all become a space.
 _CLEAN = bytes(9 if b == 9 else 10 if b in (10, 13) else 32 if b < 32 else b for b in range(256))
 
@@ -83,6 +86,14 @@ class ModelText(NamedTuple):
     context: bytes = b""
     truncated: bool = False
 
+    @property
+    def says_something(self) -> bool:
+        """Whether the turn is more than white space, in Unicode's sense; if not, none is judged."""
+        turn = self.turn
+        if turn[:1].isalnum():  # of ASCII; nearly every text ends here, without being decoded
+            return True
+        return bool(turn.decode("utf-8", "ignore").strip())
+
 
 _UNREADABLE = Request((), readable=False)
 
@@ -90,11 +101,16 @@ _UNREADABLE = Request((), readable=False)
 def read_request(request: Any) -> Request:
     """Read a string, a list of messages, or a Chat Completions or Responses payload.
 
+    A message is a mapping, or an object with `model_dump()`, as the openai client returns
+    them. A Request comes back as it is.
+
     Never raises: what cannot be read comes back with `readable=False`, and a part of
     an unknown type is passed over.
     """
     if isinstance(request, str):
         return Request((Turn("user", request),))
+    if isinstance(request, Request):
+        return request
     if isinstance(request, Mapping):
         return _read_payload(request)
     if isinstance(request, Sequence) and not isinstance(request, bytes | bytearray):
@@ -118,11 +134,12 @@ def _with_instructions(read: Request, instructions: Any) -> Request:
 
 
 def _read_messages(messages: Sequence[Any]) -> Request:
-    if not all(isinstance(message, Mapping) for message in messages):
-        return _UNREADABLE
     turns: list[Turn] = []
     kinds: set[str] = set()
-    for message in messages:
+    for given in messages:
+        message = given if isinstance(given, Mapping) else _dumped(given)
+        if message is None:
+            return _UNREADABLE
         texts: list[str] = []
         for field in ("content", "output"):
             _read_content(message.get(field), texts, kinds)
@@ -130,29 +147,41 @@ def _read_messages(messages: Sequence[Any]) -> Request:
     return Request(tuple(turns), "image" in kinds, "audio" in kinds)
 
 
+def _dumped(message: Any) -> Mapping[str, Any] | None:
+    """Return what a message object says of itself; None if it is none."""
+    try:
+        found = message.model_dump()
+    except Exception:  # whatever the object's own code raises
+        return None
+    return found if isinstance(found, Mapping) else None
+
+
 def _role(message: Mapping[str, Any]) -> str:
     role = message.get("role")
     if isinstance(role, str):
         return role
     # Responses items without a role are tool traffic or the model's own reasoning.
-    return "tool" if str(message.get("type", "")).endswith("_output") else "assistant"
+    kind = message.get("type")
+    return "tool" if isinstance(kind, str) and kind.endswith("_output") else "assistant"
 
 
-def _read_content(content: Any, texts: list[str], kinds: set[str]) -> None:
+def _read_content(content: Any, texts: list[str], kinds: set[str], depth: int = 0) -> None:
     if isinstance(content, str):
         texts.append(content)
     elif isinstance(content, Mapping):
-        _read_part(content, texts, kinds)
+        _read_part(content, texts, kinds, depth)
     elif isinstance(content, Sequence):
         for part in content:
             if isinstance(part, str):
                 texts.append(part)
             elif isinstance(part, Mapping):
-                _read_part(part, texts, kinds)
+                _read_part(part, texts, kinds, depth)
 
 
-def _read_part(part: Mapping[str, Any], texts: list[str], kinds: set[str]) -> None:
+def _read_part(part: Mapping[str, Any], texts: list[str], kinds: set[str], depth: int) -> None:
     kind = part.get("type")
+    if kind is not None and not isinstance(kind, str):
+        return  # a list, say, cannot even be looked up
     if kind in _TEXT_PARTS or (kind is None and "text" in part):
         text = part.get("text", part.get("refusal"))
         if isinstance(text, str):
@@ -163,8 +192,8 @@ def _read_part(part: Mapping[str, Any], texts: list[str], kinds: set[str]) -> No
         kinds.add("audio")
     elif kind in _FILE_PARTS:
         kinds.add(_file_kind(part))
-    elif kind == "tool_result":
-        _read_content(part.get("content"), texts, kinds)
+    elif kind == "tool_result" and depth < _DEPTH:
+        _read_content(part.get("content"), texts, kinds, depth + 1)
 
 
 def _file_kind(part: Mapping[str, Any]) -> str:
@@ -221,8 +250,9 @@ def _join(texts: Iterable[str], budget: int) -> tuple[bytes, bool]:
     for text in texts:
         if left <= 0:
             return b"\n".join(pieces), True
-        head = _encode(text[: budget // 2])[: min(budget // 2, left)]
-        cut = cut or len(head) < len(text)
+        data = _encode(text[: budget // 2])
+        head = data[: min(budget // 2, left)]
+        cut = cut or len(head) < len(data) or len(text) > budget // 2
         pieces.append(head)
         left -= len(head) + 1
     return b"\n".join(pieces), cut

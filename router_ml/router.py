@@ -73,7 +73,7 @@ class Router:
         return cls(loaded, policy, catalog)
 
     def route(self, request: Any) -> Decision:
-        """Decide on a string, a list of messages, or a request payload.
+        """Decide on a string, a list of messages, a request payload, or a Request.
 
         Total: what cannot be read or says nothing gets the default route and a reason.
         """
@@ -87,7 +87,7 @@ class Router:
         """Decide on many requests at once, in their order, on every core."""
         reads = [read_request(request) for request in requests]
         texts = [model_text(read) for read in reads]
-        asked = [at for at, text in enumerate(texts) if _says_something(text)]
+        asked = [at for at, text in enumerate(texts) if text.says_something]
         rows: list[list[float] | None] = [None] * len(texts)
         found = self.classifier.probabilities_many([texts[at] for at in asked]).tolist()
         for at, row in zip(asked, found, strict=True):
@@ -98,7 +98,7 @@ class Router:
         ]
 
     def _judge(self, text: ModelText) -> list[float] | None:
-        return self.classifier.probabilities(text) if _says_something(text) else None
+        return self.classifier.probabilities(text) if text.says_something else None
 
     def _finish(self, read: Request, text: ModelText, row: Sequence[float] | None) -> Decision:
         prediction = self.classifier.predict(row, self._thresholds) if row else NOTHING
@@ -110,7 +110,3 @@ def default_policy(labels: Sequence[str]) -> Policy:
     """Return the shipped policy where it speaks of these labels, else a route a label."""
     shipped = Policy.load(SHIPPED_POLICY)
     return shipped if shipped.covers(labels) else Policy.of_labels(labels)
-
-
-def _says_something(text: ModelText) -> bool:
-    return bool(text.turn) and not text.turn.isspace()

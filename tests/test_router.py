@@ -3,13 +3,14 @@ import shutil
 import subprocess
 import sys
 
+import msgspec
 import numpy as np
 import pytest
 
 from router_ml import Reason, Router
 from router_ml.artifact import find_artifact, load_artifact
 from router_ml.errors import ArtifactCorrupt, ArtifactNotFound, ArtifactUnsupported
-from router_ml.request import ModelText
+from router_ml.request import ModelText, read_request
 
 
 def test_golden_rows_replay(router):
@@ -30,7 +31,33 @@ def test_one_and_many_agree(router):
         [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}],
     ]
     for one, many in zip(map(router.route, requests), router.route_many(requests), strict=True):
-        assert (one.route, one.labels, one.reason) == (many.route, many.labels, many.reason)
+        assert one.probabilities == pytest.approx(many.probabilities, abs=1e-6)
+        assert _but_figures(one) == _but_figures(many)
+
+
+def _but_figures(decision):
+    return msgspec.structs.replace(decision, probabilities={}, confidence=0)
+
+
+def test_a_request_that_was_read_already(router):
+    messages = [{"role": "user", "content": "Prove that √2 is irrational"}]
+    assert router.route(read_request(messages)) == router.route(messages)
+    assert router.route_many([read_request(messages)]) == router.route_many([messages])
+    assert router.route(read_request(7)).reason is Reason.UNREADABLE
+
+
+def test_white_space_of_any_script_is_empty(router):
+    for blank in ("\u3000", [{"role": "user", "content": "\u3000"}]):
+        assert router.route(blank).reason is Reason.EMPTY
+        assert router.route_many([blank])[0].reason is Reason.EMPTY
+
+
+def test_a_decision_is_its_callers_own(router):
+    for request in ("", None, "Prove it"):
+        first, before = router.route(request), router.route(request)
+        first.parameters["temperature"] = 9
+        first.probabilities["math"] = 9
+        assert router.route(request) == before
 
 
 @pytest.mark.parametrize(
