@@ -7,6 +7,7 @@ classifier is here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -47,10 +48,19 @@ class Adjustment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Uncertain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a request gets whose decision rests on a judgement less sure than `below`."""
+    """What a request gets whose decision rests on a judgement less sure than `below`.
+
+    Attributes:
+        below: the confidence under which this applies.
+        route: the route it takes instead, not together with `models`; None: its own.
+        models: the models it gets on its own route, where that needs only text: a model
+            for doubt can most things, but cannot see. Empty: the rule's.
+
+    """
 
     below: Probability
-    route: str
+    route: str | None = None
+    models: tuple[str, ...] = ()
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -78,7 +88,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         default: the route of a request that no rule claims, or that cannot be read.
         parameters: request parameters for every request.
         adjustments: changes to the parameters by label, applied after the rule's.
-        uncertain: the route of a request the classifier is unsure of; None: ignore doubt.
+        uncertain: what a request gets that the classifier is unsure of; None: ignore doubt.
         thresholds: label -> probability from which it holds, over the artifact's own.
 
     """
@@ -97,7 +107,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         Raises:
             PolicyError: the file is missing, is no TOML, has an unknown key, a wrong
-                value, no rules, or a route that no rule defines.
+                value, no rules, a route that no rule defines, or both a route and
+                models for uncertain requests.
 
         """
         file = Path(path) if path is not None else SHIPPED_POLICY
@@ -118,8 +129,13 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Raise PolicyError unless `default` and `uncertain` name routes of the rules."""
         routes = {rule.route for rule in self.rules}
         named = {"default": self.default}
-        if self.uncertain is not None:
+        if self.uncertain is not None and self.uncertain.route is not None:
             named["uncertain.route"] = self.uncertain.route
+            if self.uncertain.models:
+                raise PolicyError(
+                    f"{where}: `[uncertain]` has both `route` and `models`: keep `route` to send "
+                    "uncertain requests another way, or `models` to change only their model."
+                )
         for key, route in named.items():
             if route not in routes:
                 raise PolicyError(
@@ -137,14 +153,17 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Check this policy against an artifact's labels and a catalog.
 
         Raises:
-            PolicyError: a need or threshold that is neither a label nor a fact, a label
-                that no rule or adjustment uses, or a model that the catalog lacks.
+            PolicyError: a route that no rule defines, a need or threshold that is neither
+                a label nor a fact, a label that no rule or adjustment uses, a model that
+                the catalog lacks, or one that cannot read what its rule needs read.
 
         """
         labels = tuple(labels)
+        self.check_routes("The policy")
         self._check_names(labels)
         self._check_labels_have_routes(labels)
         self._check_models(catalog)
+        self._check_modalities(catalog)
 
     def _needs(self) -> list[str]:
         of_rules = [need for rule in self.rules for need in rule.needs]
@@ -168,12 +187,26 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 )
 
     def _check_models(self, catalog: Catalog) -> None:
-        for rule in self.rules:
-            for model in rule.models:
+        named = [(f"route {rule.route!r}", rule.models) for rule in self.rules]
+        if self.uncertain is not None:
+            named.append(("uncertain requests", self.uncertain.models))
+        for what, models in named:
+            for model in models:
                 if model not in catalog.models:
                     raise PolicyError(
-                        f"The policy sends route {rule.route!r} to {model!r}, "
-                        "which the catalog does not list."
+                        f"The policy sends {what} to {model!r}, which the catalog does not list."
+                    )
+
+    def _check_modalities(self, catalog: Catalog) -> None:
+        wants = [(rule, need) for rule in self.rules for need in FACTS if need in rule.needs]
+        for rule, need in wants:
+            for model in rule.models:
+                can = catalog.models[model].modalities
+                if need not in can:
+                    raise PolicyError(
+                        f"The policy's rule of route {rule.route!r} that needs "
+                        f"{', '.join(rule.needs)} names {model!r}, but by its `modalities` in "
+                        f"the catalog that model reads only {', '.join(can)}."
                     )
 
     def choose(self, holding: frozenset[str]) -> Choice:
@@ -183,12 +216,29 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             rests_on += (need for need in rule.needs if need not in rests_on)
             if holding.issuperset(rule.needs):
                 return self._choice(rule, holding, tuple(rests_on))
-        return self.choose_route(self.default)
+        return self.choose_route(self.default, holding, tuple(rests_on))
 
-    def choose_route(self, route: str, holding: frozenset[str] = NO_FACTS) -> Choice:
+    def choose_route(
+        self,
+        route: str,
+        holding: frozenset[str] = NO_FACTS,
+        rests_on: tuple[str, ...] = (),
+    ) -> Choice:
         """Return the choice of a route by name: its least demanding rule's."""
         rules = [rule for rule in self.rules if rule.route == route]
-        return self._choice(min(rules, key=lambda rule: len(rule.needs)), holding, ())
+        return self._choice(min(rules, key=lambda rule: len(rule.needs)), holding, rests_on)
+
+    def choose_in_doubt(self, choice: Choice, holding: frozenset[str]) -> Choice:
+        """Return what `uncertain` makes of a choice."""
+        doubt = self.uncertain
+        if doubt is None:
+            return choice
+        if doubt.route is not None:
+            return self.choose_route(doubt.route, holding)
+        if not doubt.models or any(need in FACTS for need in choice.needs):
+            return choice
+        first, *others = doubt.models
+        return msgspec.structs.replace(choice, model=first, fallbacks=tuple(others))
 
     def _choice(self, rule: Rule, holding: frozenset[str], rests_on: tuple[str, ...]) -> Choice:
         parameters = {**self.parameters, **rule.parameters}
@@ -219,15 +269,16 @@ class Decider:
         confidence = confidence_of(choice, prediction, facts)
         reason = reason_of(choice, prediction, facts)
         if confidence < self._below and reason is Reason.CLASSIFIED:
-            choice, reason = self._uncertain(labels), Reason.LOW_CONFIDENCE
+            choice = self.policy.choose_in_doubt(choice, frozenset(labels))
+            reason = Reason.LOW_CONFIDENCE
         return Decision(
             choice.route,
             choice.model,
             choice.fallbacks,
             labels,
-            prediction.probabilities,
+            prediction.probabilities or {},  # not NOTHING's, which every such decision would share
             reason,
-            choice.parameters,
+            _own(choice.parameters),
             confidence,
             truncated,
         )
@@ -243,9 +294,13 @@ class Decider:
         choice = self.policy.choose(frozenset(labels) | facts)
         return choice, labels + tuple(sorted(facts.difference(labels)))
 
-    def _uncertain(self, labels: tuple[str, ...]) -> Choice:
-        assert self.policy.uncertain is not None
-        return self.policy.choose_route(self.policy.uncertain.route, frozenset(labels))
+
+def _own(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy a choice's parameters: the choice is kept, and a caller may write into theirs."""
+    return {
+        name: deepcopy(value) if isinstance(value, dict | list) else value
+        for name, value in parameters.items()
+    }
 
 
 def confidence_of(choice: Choice, prediction: Prediction, facts: frozenset[str]) -> float:

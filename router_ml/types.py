@@ -27,7 +27,7 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable"
     """The request is not a string, messages or a payload: the default route."""
     LOW_CONFIDENCE = "low_confidence"
-    """The classifier was less sure than the policy asks: the policy's uncertain route."""
+    """The classifier was less sure than the policy asks: what the policy gives in doubt."""
 
 
 class Prediction(msgspec.Struct, frozen=True):

@@ -1,9 +1,9 @@
 import msgspec
 import pytest
 
-from router_ml import Catalog, Policy, Prediction, Reason
+from router_ml import Catalog, Policy, Prediction, Reason, Router
 from router_ml.errors import CatalogError, PolicyError
-from router_ml.policy import Decider, Uncertain
+from router_ml.policy import NOTHING, Adjustment, Decider, Rule, Uncertain
 
 LABELS = ("math", "vision", "chinese", "code", "creative", "extraction")
 
@@ -51,6 +51,35 @@ def test_doubt():
     assert (decision.route, decision.reason) == ("general", Reason.LOW_CONFIDENCE)
 
 
+def unsure(**probabilities):
+    found = {name: probabilities.get(name, 0.01) for name in LABELS}
+    return Prediction(tuple(name for name, p in found.items() if p >= 0.4), found)
+
+
+def test_shipped_doubt_keeps_the_route_but_not_the_model():
+    decision = Decider(Policy.load())(unsure(math=0.45))
+    assert (decision.route, decision.reason) == ("math", Reason.LOW_CONFIDENCE)
+    assert (decision.model, decision.fallbacks) == ("deepseek-v4-pro", ("deepseek-v3.2",))
+
+
+def test_doubt_never_sends_a_picture_to_a_model_that_cannot_see():
+    decision = Decider(Policy.load())(unsure(vision=0.45))
+    assert (decision.model, decision.reason) == ("Qwen/Qwen3-VL-32B", Reason.LOW_CONFIDENCE)
+
+
+def test_a_fact_is_never_in_doubt():
+    decision = Decider(Policy.load())(unsure(vision=0.45), frozenset({"vision"}))
+    assert decision.reason is Reason.IMAGE
+    assert decision.confidence == pytest.approx(0.99)  # of the choice between two that see
+
+
+def test_unknown_model_in_doubt():
+    doubt = Uncertain(below=0.5, models=("gpt-0",))
+    policy = msgspec.structs.replace(Policy.load(), uncertain=doubt)
+    with pytest.raises(PolicyError, match="uncertain requests to 'gpt-0'"):
+        policy.check(LABELS, Catalog.load())
+
+
 def write(tmp_path, text):
     path = tmp_path / "p.toml"
     path.write_text(text)
@@ -90,3 +119,74 @@ def test_catalog_errors(tmp_path):
         Catalog.load(
             write(tmp_path, 'schema_version=1\nbaseline="x"\n[models.a]\noutput_price=1\n')
         )
+
+
+def test_a_request_that_no_rule_claims_keeps_what_is_known_of_it():
+    policy = Policy(
+        schema_version=1,
+        rules=(
+            Rule("math", ("m",), ("math",)),
+            Rule("text", ("t3",), ("code", "chinese")),
+            Rule("text", ("t1",), ("code",)),
+        ),
+        default="text",
+        adjustments=(Adjustment(("creative",), {"temperature": 0.7}),),
+        uncertain=Uncertain(below=0.8, models=("doubt",)),
+    )
+    decide = Decider(policy)
+    decision = decide(predict("creative"))
+    assert (decision.route, decision.model) == ("text", "t1")
+    assert decision.parameters == {"temperature": 0.7}
+    assert decision.confidence == pytest.approx(0.9)
+    p = {"math": 0.45, "code": 0.01, "chinese": 0.01, "creative": 0.9}
+    doubtful = decide(Prediction(("creative",), p))
+    assert doubtful.confidence == pytest.approx(0.55)
+    assert (doubtful.model, doubtful.reason) == ("doubt", Reason.LOW_CONFIDENCE)
+
+
+def test_decisions_share_nothing_that_a_caller_can_change():
+    stop = {"temperature": 0.2, "extra_body": {"stop": ["a"]}}
+    decide = Decider(msgspec.structs.replace(Policy.load(), parameters=stop))
+    for prediction in (NOTHING, predict("math"), unsure(math=0.45)):
+        first = decide(prediction)
+        first.parameters["temperature"] = 2
+        first.parameters["extra_body"]["stop"].append("b")
+        assert decide(prediction).parameters == stop
+    decide(NOTHING).probabilities["math"] = 1.0
+    assert decide(NOTHING).probabilities == {} == decide.unreadable().probabilities
+
+
+def test_a_policy_object_is_checked_like_a_file():
+    shipped = Policy.load()
+    for change, named in (
+        ({"default": "nowhere"}, "`default` is 'nowhere'"),
+        ({"uncertain": Uncertain(below=0.5, route="away")}, r"`uncertain\.route` is 'away'"),
+    ):
+        policy = msgspec.structs.replace(shipped, **change)
+        with pytest.raises(PolicyError, match=named):
+            policy.check(LABELS, Catalog.load())
+        with pytest.raises(PolicyError, match=named):
+            Router.load(policy=policy)
+
+
+def test_doubt_changes_either_the_route_or_the_models(tmp_path):
+    text = (
+        'schema_version=1\ndefault="a"\n[[rules]]\nroute="a"\n'
+        '[uncertain]\nbelow=0.5\nroute="a"\nmodels=["x"]\n'
+    )
+    with pytest.raises(PolicyError, match="both `route` and `models`"):
+        Policy.load(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("need", ["vision", "audio"])
+def test_a_rule_names_only_models_that_can_read_what_it_needs(need):
+    rule = Rule("parts", ("Qwen/Qwen3-Omni-30B", "deepseek-r1"), (need,))
+    shipped = Policy.load()
+    policy = msgspec.structs.replace(shipped, rules=(rule, *shipped.rules))
+    with pytest.raises(PolicyError, match=f"'parts' that needs {need} names 'deepseek-r1'"):
+        policy.check(LABELS, Catalog.load())
+
+
+def test_deeply_nested_files(tmp_path):
+    with pytest.raises(PolicyError, match="nested too deeply"):
+        Policy.load(write(tmp_path, f"a={'[' * 9999}"))
