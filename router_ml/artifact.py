@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -19,6 +19,8 @@ SCHEMA_VERSION = 1
 SHIPPED = "default"
 MODEL, CONFIG, GOLDEN, CARD = "model.onnx", "config.json", "golden.jsonl", "README.md"
 TOKENIZER = "tokenizer.json"
+
+Threshold = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,7 +52,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         labels: names in the order of the graph's output.
-        thresholds: label -> probability from which it holds.
+        thresholds: label -> probability in [0, 1] from which it holds.
         single_label: whether exactly one label is chosen (the most probable).
         calibration: how probabilities were calibrated; information, the graph does it.
         files: name -> hash and size.
@@ -61,7 +63,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     schema_version: int
     name: str
     labels: tuple[str, ...]
-    thresholds: dict[str, float]
+    thresholds: dict[str, Threshold]
     input: InputSpec
     calibration: dict[str, Any]
     files: dict[str, FileEntry]
@@ -85,9 +87,25 @@ class Artifact(msgspec.Struct, frozen=True):
     model: bytes
 
     def golden(self) -> list[GoldenRow]:
-        """Read the golden rows."""
-        rows = _read(self.path / GOLDEN).splitlines()
-        return [msgspec.json.decode(row, type=GoldenRow) for row in rows]
+        """Read the golden rows.
+
+        Raises:
+            ArtifactNotFound: the file is missing.
+            ArtifactCorrupt: a line is no golden row, or has not one probability a label.
+
+        """
+        path = self.path / GOLDEN
+        lines = _read(path).splitlines()
+        return [self._golden_row(f"{path}:{at}", line) for at, line in enumerate(lines, 1)]
+
+    def _golden_row(self, where: str, line: bytes) -> GoldenRow:
+        try:
+            row = msgspec.json.decode(line, type=GoldenRow)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ArtifactCorrupt(f"{where} is no golden row: {error}.") from error
+        if len(row.probabilities) != len(self.config.labels):
+            raise ArtifactCorrupt(f"{where} must have one probability for each label.")
+        return row
 
 
 def find_artifact(artifact: str | Path | None = None) -> Path:
@@ -98,14 +116,21 @@ def find_artifact(artifact: str | Path | None = None) -> Path:
 
     """
     given = Path(artifact) if artifact is not None else None
-    if given is not None and given.exists():
+    if given is not None and _exists(given):
         return given
     for root in _shipped_roots():
         path = root / (SHIPPED if given is None else given.name)
-        if path.is_dir() and (given is None or str(given) == given.name):
+        if (given is None or str(given) == given.name) and _exists(path):
             return path
     named = "the shipped artifact" if given is None else f"an artifact at {given}"
     raise ArtifactNotFound(f"There is no {named.removeprefix('an ').removeprefix('the ')}.")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that the file system cannot have, such as one too long
+        return False
 
 
 def _shipped_roots() -> tuple[Path, Path]:
@@ -118,8 +143,9 @@ def load_artifact(path: Path) -> Artifact:
     """Read and verify an artifact.
 
     Raises:
-        ArtifactNotFound: the directory or one of its files is missing.
-        ArtifactCorrupt: the config is malformed, or a file does not match its hash.
+        ArtifactNotFound: the directory or one of its files is missing or cannot be read.
+        ArtifactCorrupt: the config is malformed or lists too little, or a file does not
+            match its hash.
         ArtifactUnsupported: a newer schema or text version than this package reads.
 
     """
@@ -130,15 +156,16 @@ def load_artifact(path: Path) -> Artifact:
         _verify(path / name, data, entry)
         if name == MODEL:
             model = data
-    if not model:
-        raise ArtifactCorrupt(f"{path / CONFIG} lists no {MODEL}.")
     return Artifact(path, config, model)
 
 
 def _read(path: Path) -> bytes:
-    if not path.is_file():
-        raise ArtifactNotFound(f"{path} is missing.")
-    return path.read_bytes()
+    try:
+        if path.is_file():
+            return path.read_bytes()
+    except OSError as error:
+        raise ArtifactNotFound(f"{path} cannot be read: {error.strerror or error}.") from error
+    raise ArtifactNotFound(f"{path} is missing.")
 
 
 def _verify(path: Path, data: bytes, entry: FileEntry) -> None:
@@ -157,6 +184,8 @@ def _read_config(path: Path) -> Config:
         version = msgspec.json.decode(data).get("schema_version")
     except (msgspec.DecodeError, AttributeError, UnicodeDecodeError) as error:
         raise ArtifactCorrupt(f"{path} is not a JSON object: {error}.") from error
+    except RecursionError as error:
+        raise ArtifactCorrupt(f"{path} is nested too deeply to be read.") from error
     if version != SCHEMA_VERSION:
         raise ArtifactUnsupported(
             f"{path} has schema_version {version!r}; this version of router-ml reads "
@@ -167,6 +196,7 @@ def _read_config(path: Path) -> Config:
     except msgspec.ValidationError as error:
         raise ArtifactCorrupt(f"{path}: {error}.") from error
     _check_config(path, config)
+    _check_files(path, config)
     return config
 
 
@@ -180,5 +210,12 @@ def _check_config(path: Path, config: Config) -> None:
             f"{path} was trained on text version {config.input.text_version}; this version of "
             f"router-ml makes version {TEXT_VERSION}. Train the artifact again."
         )
+
+
+def _check_files(path: Path, config: Config) -> None:
+    """Check that every file the runtime opens is listed, and with that verified."""
     if any(Path(name).name != name for name in config.files):
         raise ArtifactCorrupt(f"{path}: `files` must be plain names inside the artifact.")
+    for name in (MODEL, TOKENIZER) if config.input.kind == "tokens" else (MODEL,):
+        if name not in config.files:
+            raise ArtifactCorrupt(f"{path}: `files` lists no {name}.")

@@ -69,3 +69,5 @@ def read_toml(path: Path, error: type[Exception]) -> dict[str, Any]:
         raise error(f"{path} cannot be read: {why}.") from problem
     except tomllib.TOMLDecodeError as problem:
         raise error(f"{path} is not TOML: {problem}.") from problem
+    except RecursionError as problem:
+        raise error(f"{path} is nested too deeply to be read.") from problem

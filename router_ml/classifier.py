@@ -18,14 +18,16 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from router_ml.artifact import MODEL, TOKENIZER, Artifact, InputSpec
-from router_ml.errors import ArtifactCorrupt, ArtifactUnsupported, MissingExtra
+from router_ml.artifact import MODEL, TOKENIZER, Artifact, GoldenRow, InputSpec
+from router_ml.errors import ArtifactCorrupt, MissingExtra
 from router_ml.request import ModelText
 from router_ml.types import Prediction
 
 Probabilities = NDArray[np.float32]
 Feed = dict[str, NDArray[Any]]
 OUTPUT = "probabilities"
+INPUTS = {"bytes": ("bytes",), "tokens": ("attention_mask", "input_ids")}
+"""Input kind -> the names a graph of that kind must have, all of them and no others."""
 SEPARATOR = b"\x1e"
 """Between the turn and its context; the text itself has no control characters."""
 
@@ -65,6 +67,7 @@ class Classifier:
         self.single_label = config.single_label
         self.thresholds = tuple(config.thresholds[label] for label in config.labels)
         session = new_session(artifact.model, artifact.path / MODEL)
+        _check_inputs(session, artifact)
         _check_output(session, artifact)
         self._run = session.run
         self._feed = make_feeder(config.input, artifact.path)
@@ -82,6 +85,13 @@ class Classifier:
         found: Probabilities = self._run([OUTPUT], self._feed(texts))[0]
         return found
 
+    def replay(self, rows: Sequence[GoldenRow]) -> float:
+        """Return by how much the graph, run here, differs from golden rows at most."""
+        texts = [ModelText(row.turn.encode(), row.context.encode()) for row in rows]
+        recorded = np.array([row.probabilities for row in rows], np.float32)
+        found = self.probabilities_many(texts)
+        return float(np.abs(found - recorded.reshape(found.shape)).max(initial=0))
+
     def predict(self, row: Sequence[float], thresholds: Sequence[float]) -> Prediction:
         """Name the labels that hold at these thresholds; both in the order of `labels`."""
         if self.single_label:
@@ -92,10 +102,23 @@ class Classifier:
         return Prediction(holding, dict(zip(self.labels, row, strict=True)))
 
 
+def _check_inputs(session: ort.InferenceSession, artifact: Artifact) -> None:
+    """Compare the graph's inputs with the config's input kind before anything is run."""
+    kind = artifact.config.input.kind
+    names = sorted(given.name for given in session.get_inputs())
+    if names != sorted(INPUTS[kind]):
+        raise ArtifactCorrupt(
+            f"{artifact.path / MODEL} takes {', '.join(names) or 'nothing'} where its config says "
+            f"{kind!r}, that is {', '.join(INPUTS[kind])}."
+        )
+
+
 def _check_output(session: ort.InferenceSession, artifact: Artifact) -> None:
-    """Compare the graph's output with the config's labels before anything is routed."""
+    """Compare the graph's output with the config's labels before anything is run."""
     outputs = {output.name: output.shape for output in session.get_outputs()}
-    width = outputs.get(OUTPUT, [None, None])[-1]
+    if OUTPUT not in outputs:
+        raise ArtifactCorrupt(f"{artifact.path / MODEL} has no output named `{OUTPUT}`.")
+    width = outputs[OUTPUT][-1] if outputs[OUTPUT] else None  # a scalar has no width
     if width != len(artifact.config.labels):
         raise ArtifactCorrupt(
             f"{artifact.path / MODEL} gives {width} probabilities where its config names "
@@ -136,7 +159,7 @@ class _TokenFeeder:
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
-            raise ArtifactUnsupported(f"{path} is no tokenizer that can be read.") from error
+            raise ArtifactCorrupt(f"{path} is no tokenizer that can be read.") from error
         self._tokenizer.enable_truncation(max_tokens)
         self._tokenizer.enable_padding()
 

@@ -4,10 +4,10 @@
     ├── ArtifactError          a model directory that cannot be used
     │   ├── ArtifactNotFound       no such directory, or a file of it is missing
     │   ├── ArtifactCorrupt        a file is truncated, altered or not what it should be
-    │   └── ArtifactUnsupported    written by a newer version, or needs an extra
+    │   └── ArtifactUnsupported    written for another version of this package
     ├── CatalogError           a catalog file that cannot be used
     ├── PolicyError            a policy file that cannot be used, alone or with this artifact
-    ├── DataError              a labelled file; names file and line
+    ├── DataError              a file of requests, labelled or not; names file and line
     ├── RecipeError            a training recipe
     ├── TrainingError          data that no classifier can be learned from
     └── MissingExtra           an optional dependency that is not installed
