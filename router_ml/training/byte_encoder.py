@@ -1,6 +1,6 @@
 """The project's own encoder as a sentence-transformers module, and how it is trained.
 
-    SentenceTransformer(modules=[ByteEncoder.make(orders=(3, 4, 5, 6))])
+    SentenceTransformer(modules=[ByteEncoder(orders=(2, 3, 4, 6))])
 
 works with that library's losses and trainer; `fit` is the short way to train it on
 labels. Needs the extra `encoders`.
@@ -21,14 +21,7 @@ from torch.nn import functional
 
 from router_ml.classifier import SEPARATOR
 from router_ml.request import ModelText
-from router_ml.training.byte_ngrams import (
-    COUNT_SCALE,
-    LENGTH_POWER,
-    SEGMENTS,
-    Ngrams,
-    bags,
-    graph,
-)
+from router_ml.training.byte_ngrams import Ngrams, bags, graph
 from router_ml.training.recipe import EncoderRecipe
 
 _INT8 = 127
@@ -38,13 +31,13 @@ _TABLE_RATE = 2.5
 
 
 class ByteEncoder(InputModule):
-    """Hashed byte n-grams, a learned table, sums over turn and context, one layer.
+    """Hashed byte n-grams, a learned table, sums over segments of the text, one layer.
 
     Args:
         orders: n-gram lengths in bytes.
         table_bits: log2 of the table's rows.
         width: the table's columns.
-        hidden: the embedding's width.
+        hidden: the layer's width; the embedding is the layer and the pooled sums.
         hash_seed: of the hash's multipliers.
         dropout: of the pooled features, in training.
         feature_dropout: share of n-grams left out, in training.
@@ -80,7 +73,7 @@ class ByteEncoder(InputModule):
         self.table = nn.EmbeddingBag(1 << table_bits, width, mode="sum")
         nn.init.normal_(self.table.weight, std=0.05)
         self.drop = nn.Dropout(dropout)
-        self.layer = nn.Linear(SEGMENTS * (width + 1), hidden)
+        self.layer = nn.Linear(self.ngrams.segments * width, hidden)
 
     def preprocess(
         self, inputs: Sequence[Any], prompt: str | None = None, **_: Any
@@ -92,15 +85,13 @@ class ByteEncoder(InputModule):
         return {"input_ids": torch.from_numpy(ids), "offsets": torch.from_numpy(starts)}
 
     def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Add `sentence_embedding`, float32 [batch, hidden]."""
+        """Add `sentence_embedding`, float32 [batch, hidden + segments * width]."""
         ids, starts = features["input_ids"], features["offsets"]
-        orders = ids.shape[1]
-        sums = self.table(ids.reshape(-1), starts * orders, self._sample(ids))
-        ends = torch.cat([starts[1:], starts.new_tensor([len(ids)])])
-        count = ((ends - starts) * orders).to(sums.dtype)[:, None]
-        pooled = torch.cat([sums, count * COUNT_SCALE], 1) / count.clamp(min=1) ** LENGTH_POWER
-        pooled = self.drop(pooled.reshape(-1, SEGMENTS * (self.width + 1)))
-        features["sentence_embedding"] = functional.relu(self.layer(pooled))
+        sums = self.table(ids.reshape(-1), starts * ids.shape[1], self._sample(ids))
+        # The direction of a sum says what a segment is about, whatever its length.
+        pooled = functional.normalize(sums, dim=1).reshape(-1, self.ngrams.segments * self.width)
+        layer = functional.relu(self.layer(self.drop(pooled)))
+        features["sentence_embedding"] = torch.cat([layer, pooled], 1)
         return features
 
     def _sample(self, ids: torch.Tensor) -> torch.Tensor | None:
@@ -111,7 +102,7 @@ class ByteEncoder(InputModule):
 
     def get_embedding_dimension(self) -> int:
         """Return the embedding's width."""
-        return self.hidden
+        return self.hidden + self.ngrams.segments * self.width
 
     @property
     def max_seq_length(self) -> float:
@@ -130,10 +121,9 @@ class ByteEncoder(InputModule):
     def to_onnx(self) -> onnx.ModelProto:
         """Export as raw bytes -> `embedding`; quantize first, or the two differ."""
         weight = self.table.weight.detach().cpu().numpy()
-        scale = self._scale()
-        table = np.clip(np.round(weight / scale), -_INT8, _INT8).astype(np.int8)
+        table = np.clip(np.round(weight / self._scale()), -_INT8, _INT8).astype(np.int8)
         layer = self.layer.weight.detach().cpu().numpy().T
-        return graph(self.ngrams, table, scale, layer, self.layer.bias.detach().cpu().numpy())
+        return graph(self.ngrams, table, (layer, self.layer.bias.detach().cpu().numpy()))
 
     def save(self, output_path: str, *_: Any, safe_serialization: bool = True, **__: Any) -> None:
         """Write config and weights, as sentence-transformers does."""
@@ -185,13 +175,14 @@ def fit(
     torch.manual_seed(seed)
     encoder = ByteEncoder(
         recipe.orders,
-        recipe.table_bits,
-        recipe.width,
+        recipe.table_bits or 17,
+        recipe.width or 32,
         recipe.hidden,
         dropout=recipe.dropout,
         feature_dropout=recipe.feature_dropout,
     )
-    head = nn.Sequential(nn.Dropout(recipe.dropout), nn.Linear(recipe.hidden, targets.shape[1]))
+    width = encoder.get_embedding_dimension()
+    head = nn.Sequential(nn.Dropout(recipe.dropout), nn.Linear(width, targets.shape[1]))
     _optimise(encoder, head, recipe, _Rows(texts, targets, weights), single_label, seed, done)
     encoder.eval()
     encoder.quantize()

@@ -10,7 +10,7 @@ is exact, so that one convolution computes all ids whatever the language or mach
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,10 +21,12 @@ from onnx import TensorProto, helper, numpy_helper
 SEPARATOR = 0x1E
 """Ends the turn and begins the context; the text itself has no controls."""
 
-SEGMENTS = 2
-COUNT_SCALE = 0.1
-LENGTH_POWER = 0.75
-"""Sums of rows are divided by count ** 0.75: between a sum and a mean."""
+EDGES = (24, 128)
+"""How many bytes of the turn are its head and its tail, at each scale.
+
+An instruction stands at an end of what it is about: "translate" at the head of a paste
+asks for something else than in its middle.
+"""
 
 _EXACT, _MULTIPLIER_LIMIT = 1 << 24, 8191
 
@@ -35,29 +37,38 @@ class Ngrams(NamedTuple):
     Attributes:
         multipliers: float32 [orders, longest], zero beyond each order's length.
         table_bits: log2 of the number of ids.
+        edges: how many bytes the head and the tail of a turn have, at each scale.
 
     """
 
     multipliers: NDArray[np.float32]
     table_bits: int
+    edges: tuple[int, ...] = EDGES
+
+    @property
+    def segments(self) -> int:
+        """How many are pooled apart: the turn, its context, a head and a tail an edge."""
+        return 2 + 2 * len(self.edges)
 
     @classmethod
-    def make(cls, orders: Sequence[int], table_bits: int, seed: int) -> Ngrams:
+    def make(
+        cls, orders: Sequence[int], table_bits: int, seed: int, edges: tuple[int, ...] = EDGES
+    ) -> Ngrams:
         """Draw multipliers for n-grams of these lengths."""
         draw = np.random.default_rng(seed)
         multipliers = np.zeros((len(orders), max(orders)), np.float32)
         for row, order in enumerate(orders):
             limit = min(_MULTIPLIER_LIMIT, _EXACT // (255 * order))
             multipliers[row, :order] = draw.integers(1, limit, order)
-        return cls(multipliers, table_bits)
+        return cls(multipliers, table_bits, edges)
 
 
 class Bags(NamedTuple):
     """N-gram ids of a batch.
 
     Attributes:
-        ids: int64 [positions, orders].
-        starts: int64 [batch * 2]: the first position of each text's turn and context.
+        ids: int64 [positions, orders], segment after segment.
+        starts: int64 [batch * segments]: the first position of each text's segments.
 
     """
 
@@ -79,19 +90,30 @@ _FOLD = fold_table().astype(np.int64)
 
 
 def bags(texts: Sequence[tuple[bytes, bytes]], ngrams: Ngrams) -> Bags:
-    """Hash the n-grams of (turn, context) pairs."""
-    longest = ngrams.multipliers.shape[1]
-    gap = bytes(longest)
-    joined = b"".join(
-        turn + bytes([SEPARATOR]) + context + gap if context else turn + gap
-        for turn, context in texts
-    )
-    values = _FOLD[np.frombuffer(joined, np.uint8)]
-    lengths = np.array([(len(turn), len(context)) for turn, context in texts], np.int64)
-    used = np.frombuffer(joined, np.uint8) > 0
-    used &= np.frombuffer(joined, np.uint8) != SEPARATOR
-    starts = np.concatenate([[0], np.cumsum(lengths.ravel())[:-1]])
-    return Bags(_ids(values, ngrams)[used], starts)
+    """Hash the n-grams of (turn, context) pairs, laid out as the graph reads them."""
+    gap = ngrams.multipliers.shape[1]
+    joined = b"".join(turn + b"\x1e" + context + bytes(gap) for turn, context in texts)
+    ids = _ids(_FOLD[np.frombuffer(joined, np.uint8)], ngrams)
+    spans = list(_spans(texts, gap, ngrams.edges))
+    lengths = np.array([end - start for start, end in spans], np.int64)
+    positions = np.concatenate([np.arange(start, end) for start, end in spans])
+    return Bags(ids[positions], np.concatenate([[0], np.cumsum(lengths)[:-1]]))
+
+
+def _spans(
+    texts: Sequence[tuple[bytes, bytes]], gap: int, edges: Sequence[int]
+) -> Iterator[tuple[int, int]]:
+    """Yield where each text's segments lie in the joined bytes."""
+    start = 0
+    for turn, context in texts:
+        end = start + len(turn)
+        last = end + 1 + len(context)
+        yield start, end
+        yield end + 1, last
+        for edge in edges:
+            yield start, min(start + edge, end)
+            yield max(start, end - edge), end
+        start = last + gap
 
 
 def _ids(values: NDArray[np.int64], ngrams: Ngrams) -> NDArray[np.int64]:
@@ -107,30 +129,31 @@ def _ids(values: NDArray[np.int64], ngrams: Ngrams) -> NDArray[np.int64]:
 def graph(
     ngrams: Ngrams,
     table: NDArray[np.int8],
-    scale: float,
-    weight: NDArray[np.float32],
-    bias: NDArray[np.float32],
+    layer: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
 ) -> onnx.ModelProto:
     """Build raw bytes -> embedding as a graph of standard operators.
 
     Args:
-        ngrams: what is hashed.
-        table: int8 [2 ** table_bits, width].
-        scale: what one step of the table is worth.
-        weight: float32 [2 * (width + 1), hidden], of the layer over the pooled sums of
-            turn and context, each followed by its length feature.
-        bias: float32 [hidden].
+        ngrams: what is hashed, and which segments are pooled.
+        table: int8 [2 ** table_bits, width], of any scale: sums are brought to length 1.
+        layer: weight, float32 [segments * width, hidden], and bias, float32 [hidden], of
+            a layer over the segments' sums; None: no layer.
 
     Returns:
-        `bytes` uint8 [batch, 1, length] -> `embedding` float32 [batch, hidden]. A row
-        is the turn, then, if there is any, 0x1E and the context; zeros fill up.
+        `bytes` uint8 [batch, 1, length] -> `embedding` float32
+        [batch, hidden + segments * width]: the layer, then what it was computed from,
+        since a head for other labels needs what this one may have thrown away. A row is
+        the turn, then, if there is any, 0x1E and the context; zeros fill up.
 
     """
-    hidden = weight.shape[1]
-    nodes = [*_hash_nodes(ngrams.multipliers.shape[1]), *_pool_nodes(), *_layer_nodes()]
+    nodes = [*_hash_nodes(ngrams.multipliers.shape[1]), *_segment_nodes(ngrams.edges)]
+    nodes += [*_pool_nodes(), *_layer_nodes(layer is not None)]
+    width = ngrams.segments * table.shape[1] + (layer[0].shape[1] if layer else 0)
     inputs = [helper.make_tensor_value_info("bytes", TensorProto.UINT8, ["batch", 1, "length"])]
-    outputs = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", hidden])]
-    tensors = _tensors(ngrams, table, scale, weight, bias)
+    outputs = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", width])]
+    tensors = _tensors(ngrams, table)
+    if layer:
+        tensors |= {"weight": layer[0].astype(np.float32), "bias": layer[1].astype(np.float32)}
     initializers = [numpy_helper.from_array(value, name) for name, value in tensors.items()]
     body = helper.make_graph(nodes, "encoder", inputs, outputs, initializers)
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
@@ -154,66 +177,70 @@ def _hash_nodes(longest: int) -> list[onnx.NodeProto]:
     ]
 
 
+def _segment_nodes(edges: Sequence[int]) -> list[onnx.NodeProto]:
+    """Symbols -> which positions count in each segment, uint8 [batch, 1, segments, length]."""
+    node = helper.make_node
+    ends = [f"{end}_{edge}" for edge in edges for end in ("head", "tail")]
+    return [
+        node("Gather", ["turn_symbol", "symbol"], ["in_turn"]),
+        node("Gather", ["context_symbol", "symbol"], ["context"]),
+        node("CumSum", ["in_turn", "length_axis"], ["from_head"]),
+        node("CumSum", ["in_turn", "length_axis"], ["from_tail"], reverse=1),
+        node("Cast", ["in_turn"], ["turn"], to=TensorProto.BOOL),
+        *(node("Less", [f"from_{end[:4]}", f"beyond_{end[5:]}"], [f"near_{end}"]) for end in ends),
+        *(node("And", ["turn", f"near_{end}"], [end]) for end in ends),
+        node("Concat", ["turn", "context", *ends], ["segments"], axis=1),
+        node("Cast", ["segments"], ["counts_in"], to=TensorProto.UINT8),
+        node("Unsqueeze", ["counts_in", "orders_axis"], ["membership"]),
+    ]
+
+
 def _pool_nodes() -> list[onnx.NodeProto]:
-    """Ids -> sums of table rows over turn and context: a product of integer matrices."""
+    """Ids -> sums of table rows over each segment: a product of integer matrices."""
     node = helper.make_node
     return [
         node("Gather", ["table", "ids"], ["rows"]),
-        node("Gather", ["segment", "symbol"], ["segments"]),
-        node("Transpose", ["segments"], ["membership"], perm=[0, 1, 3, 2]),
         node("MatMulInteger", ["membership", "rows"], ["sums"]),
         node("Cast", ["sums"], ["order_sums"], to=TensorProto.FLOAT),
         node("ReduceSum", ["order_sums", "orders_axis"], ["pooled"], keepdims=0),
     ]
 
 
-def _layer_nodes() -> list[onnx.NodeProto]:
+def _layer_nodes(layer: bool) -> list[onnx.NodeProto]:
     node = helper.make_node
+    normal = node("LpNormalization", ["pooled"], ["normal"], axis=2, p=2)
+    if not layer:
+        return [normal, node("Flatten", ["normal"], ["embedding"], axis=1)]
     return [
-        node("Slice", ["pooled", "minus_one", "last", "width_axis"], ["count"]),
-        node("Max", ["count", "one"], ["counted"]),
-        node("Pow", ["counted", "length_power"], ["divisor"]),
-        node("Div", ["pooled", "divisor"], ["normal"]),
+        normal,
         node("Flatten", ["normal"], ["features"], axis=1),
-        node("Gemm", ["features", "weight", "bias"], ["hidden"]),
-        node("Relu", ["hidden"], ["embedding"]),
+        node("Gemm", ["features", "weight", "bias"], ["layer"]),
+        node("Relu", ["layer"], ["hidden"]),
+        node("Concat", ["hidden", "features"], ["embedding"], axis=1),
     ]
 
 
-def _tensors(
-    ngrams: Ngrams,
-    table: NDArray[np.int8],
-    scale: float,
-    weight: NDArray[np.float32],
-    bias: NDArray[np.float32],
-) -> dict[str, NDArray]:
-    counted = np.concatenate([table, np.ones((len(table), 1), np.int8)], axis=1)
-    scales = np.tile(np.append(np.full(table.shape[1], scale), COUNT_SCALE), SEGMENTS)
+def _tensors(ngrams: Ngrams, table: NDArray[np.int8]) -> dict[str, NDArray]:
     separator = np.zeros(256, np.int32)
     separator[SEPARATOR] = 256
     return {
         "separator": separator,
         "length_axis": np.array(2, np.int64),
         "one_alphabet": np.array(256, np.int32),
-        "fold": np.tile(fold_table(), SEGMENTS),
+        "fold": np.tile(fold_table(), 2),
         "multipliers": ngrams.multipliers[:, None, :],
         "id_mask": np.array((1 << ngrams.table_bits) - 1, np.int32),
-        "table": counted,
-        "segment": _segments(),
+        "table": table,
+        "turn_symbol": _symbols(1).astype(np.int32),
+        "context_symbol": _symbols(257),
+        **{f"beyond_{edge}": np.array(edge + 1, np.int32) for edge in ngrams.edges},
         "orders_axis": np.array([1], np.int64),
-        "minus_one": np.array([-1], np.int64),
-        "last": np.array([np.iinfo(np.int64).max], np.int64),
-        "width_axis": np.array([2], np.int64),
-        "one": np.array(1, np.float32),
-        "length_power": np.array(LENGTH_POWER, np.float32),
-        "weight": (weight * scales[:, None]).astype(np.float32),
-        "bias": bias.astype(np.float32),
     }
 
 
-def _segments() -> NDArray[np.uint8]:
-    """Return for each symbol whether it counts in the turn, and in the context."""
-    segment = np.zeros((512, SEGMENTS), np.uint8)
-    segment[1:256, 0] = segment[257:512, 1] = 1
-    segment[[SEPARATOR, 256 + SEPARATOR]] = 0
-    return segment
+def _symbols(first: int) -> NDArray[np.bool_]:
+    """Mark the 255 symbols from `first` on, but for the separator: those of a text."""
+    marked = np.zeros(512, np.bool_)
+    marked[first : first + 255] = True
+    marked[[SEPARATOR, 256 + SEPARATOR]] = False
+    return marked
