@@ -4,6 +4,17 @@ Needs the extra `train`; encoders other than the shipped one need `encoders`.
 """
 
 from router_ml.training.pipeline import Trained, train
+from router_ml.training.prepare import clean, read_data
 from router_ml.training.recipe import Recipe, load_recipe
+from router_ml.training.unseen import evaluate_unseen, judge_unseen
 
-__all__ = ["Recipe", "Trained", "load_recipe", "train"]
+__all__ = [
+    "Recipe",
+    "Trained",
+    "clean",
+    "evaluate_unseen",
+    "judge_unseen",
+    "load_recipe",
+    "read_data",
+    "train",
+]

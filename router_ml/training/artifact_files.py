@@ -16,6 +16,7 @@ from router_ml.errors import TrainingError
 from router_ml.examples import Example
 
 _GOLDEN_ROWS = 64
+_REPLAY = 1e-5
 
 
 def golden_rows(classifier: Classifier, candidates: Sequence[Example]) -> list[GoldenRow]:
@@ -81,11 +82,17 @@ def write_artifact(
     try:
         for name, content in {**contents, CONFIG: encoded, CARD: card.encode()}.items():
             (staged / name).write_bytes(content)
-        load_artifact(staged)
+        _replay(staged, golden)
         staged.chmod(0o755)
         _swap(staged, output)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+def _replay(staged: Path, golden: Sequence[GoldenRow]) -> None:
+    """Load what was written, and see that it gives what its golden rows say."""
+    if not Classifier(load_artifact(staged)).replay(golden) <= _REPLAY:
+        raise TrainingError("The written artifact does not give its own golden rows.")
 
 
 def _entry(content: bytes) -> FileEntry:
@@ -99,5 +106,9 @@ def _swap(staged: Path, output: Path) -> None:
         return
     old = staged.with_name(staged.name + "-old")
     output.rename(old)
-    staged.rename(output)
+    try:
+        staged.rename(output)
+    except BaseException:
+        old.rename(output)
+        raise
     shutil.rmtree(old)

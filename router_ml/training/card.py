@@ -22,6 +22,8 @@ def model_card(
         *_how(recipe, config, parity),
         "## Measured",
         *(_measured(evaluation) for evaluation in evaluations),
+        *_slices(evaluations),
+        *(_mistakes(evaluations) if recipe.quote_mistakes and recipe.data.test else []),
         recipe.notes.strip(),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -33,14 +35,26 @@ def _data(config: Config) -> list[str]:
     table = ["| label | rows |", "|---|---|", *counts, f"| (none) | {data['without_label']} |"]
     return [
         "## Data",
-        f"{data['rows']} rows after {data['duplicates_dropped']} duplicates and "
-        f"{data['conflicts_dropped']} rows with conflicting labels were dropped and "
-        f"{data['without_judgeable_text']} rows were left out whose words alone need not say "
-        f"their labels (an image or audio part decides); {data['train']} to learn from, "
-        f"{data['calibration']} to calibrate and to choose thresholds, {data['test']} to "
-        f"measure. Near-duplicates never straddle. SHA-256 of the rows: `{data['sha256']}`.",
+        f"{data['rows']} rows. Left out: {data['duplicates_dropped']} duplicates, "
+        f"{data['conflicts_dropped']} rows with conflicting labels, "
+        f"{data['test_duplicates_dropped']} duplicates of test rows, and "
+        f"{data['without_judgeable_text']} rows whose words alone need not say their labels (an "
+        f"image or audio part decides). {_parts(config)} SHA-256 of the rows: `{data['sha256']}`.",
         "\n".join(table),
     ]
+
+
+def _parts(config: Config) -> str:
+    data = config.trained["data"]
+    if config.calibration["on"] == "unseen sources":
+        return (
+            "All are learned from; calibration and thresholds come from classifiers that were "
+            "trained without the source of the row they judge."
+        )
+    return (
+        f"{data['train']} are learned from, {data['calibration']} calibrate and choose "
+        f"thresholds, {data['test']} measure; near-duplicates never straddle."
+    )
 
 
 def _how(recipe: Recipe, config: Config, parity: float) -> list[str]:
@@ -51,7 +65,7 @@ def _how(recipe: Recipe, config: Config, parity: float) -> list[str]:
         "## How it was made",
         f"Encoder: {encoder}. Head: {recipe.head.classifier}. Calibration: "
         f"{recipe.calibration}. Seed: {recipe.seed}. Thresholds: {thresholds}. The graph and the "
-        f"trained pipeline differ by at most {parity:.1e} on held-out rows. {libraries}.",
+        f"trained pipeline differ by at most {parity:.1e}. {libraries}.",
     ]
 
 
@@ -70,3 +84,30 @@ def _measured(evaluation: Evaluation) -> str:
         for label, s in evaluation.labels.items()
     ]
     return head + ".\n\n" + "\n".join(rows)
+
+
+def _slices(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Show the last classifier's slices: those of the test files where there are any."""
+    evaluation = _last(evaluations)
+    rows = ["| slice | route accuracy | rows |", "|---|---|---|"]
+    rows += [f"| {name} | {s.accuracy:.3f} | {s.rows} |" for name, s in evaluation.slices.items()]
+    return [f"### Slices of the {evaluation.name}", "\n".join(rows)]
+
+
+def _mistakes(evaluations: Sequence[Evaluation]) -> list[str]:
+    evaluation = _last(evaluations)
+    rows = ["| request | route | given | confidence |", "|---|---|---|---|"]
+    rows += [
+        f"| {_cell(m.text)} | {m.true_route} | {m.given_route} | {m.confidence:.2f} |"
+        for m in evaluation.mistakes
+    ]
+    return [f"### The surest mistakes on the {evaluation.name}", "\n".join(rows)]
+
+
+def _last(evaluations: Sequence[Evaluation]) -> Evaluation:
+    return [e for e in evaluations if e.calibration_error is not None][-1]
+
+
+def _cell(text: str, most: int = 160) -> str:
+    line = " ".join(text.split()).replace("|", "\\|")
+    return line if len(line) <= most else line[:most] + "…"

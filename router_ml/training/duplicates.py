@@ -28,6 +28,7 @@ class Cleaned(NamedTuple):
         groups: a group number for each; near relatives share one.
         dropped: rows left out because another says the same with the same labels.
         conflicts: rows left out because the same words carry different labels.
+        leaked: rows left out because a row that is only measured on says the same.
 
     """
 
@@ -35,6 +36,7 @@ class Cleaned(NamedTuple):
     groups: list[int]
     dropped: int
     conflicts: int
+    leaked: int = 0
 
 
 def fold(example: Example) -> str:
@@ -49,6 +51,7 @@ def drop_duplicates(
     near: float,
     same_group: float,
     done: Callable[[int], object] = lambda rows: None,
+    avoid: Sequence[Example] = (),
 ) -> Cleaned:
     """Keep one of each set of duplicates, and number the groups of near relatives.
 
@@ -57,16 +60,42 @@ def drop_duplicates(
         near: Jaccard similarity from which rows with the same labels are one.
         same_group: similarity from which rows share a group.
         done: told how many rows are finished, for a progress bar.
+        avoid: examples of which no duplicate may be kept, whatever its labels.
 
     """
+    known = _Index(near)
+    for example in avoid:
+        known.add(_sketch(fold(example)))
     by_text: dict[str, list[Example]] = defaultdict(list)
+    leaked = 0
     for example in examples:
-        by_text[fold(example)].append(example)
+        text = fold(example)
+        if avoid and known.has(_sketch(text)):
+            leaked += 1
+        else:
+            by_text[text].append(example)
     unique = {text: rows for text, rows in by_text.items() if len({r.labels for r in rows}) == 1}
     conflicts = sum(len(rows) for text, rows in by_text.items() if text not in unique)
     kept, groups = _group([(t, rows[0]) for t, rows in unique.items()], near, same_group, done)
-    dropped = len(examples) - conflicts - len(kept)
-    return Cleaned(kept, groups, dropped, conflicts)
+    dropped = len(examples) - conflicts - leaked - len(kept)
+    return Cleaned(kept, groups, dropped, conflicts, leaked)
+
+
+class _Index:
+    """Sketches by which to tell whether one is near."""
+
+    def __init__(self, near: float) -> None:
+        self.near = near
+        self.index = MinHashLSH(threshold=near, num_perm=_PERMUTATIONS)
+        self.sketches: list[MinHash] = []
+
+    def add(self, sketch: MinHash) -> None:
+        self.index.insert(len(self.sketches), sketch)
+        self.sketches.append(sketch)
+
+    def has(self, sketch: MinHash) -> bool:
+        found = self.index.query(sketch)
+        return any(sketch.jaccard(self.sketches[at]) >= self.near for at in found)
 
 
 def _group(

@@ -1,5 +1,6 @@
 """Encoders behind one contract: text -> embedding, as a graph that the runtime can serve.
 
+- "ngrams": learned here from the rows themselves, without torch (`ngram_encoder`).
 - "shipped": the encoder inside an artifact, cut out of its graph; needs no torch.
 - "bytes": the project's own, trained here (`byte_encoder`).
 - "static", "transformer": any sentence-transformers model, as it is.
@@ -7,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,10 +21,11 @@ from router_ml.artifact import MODEL, TOKENIZER, InputSpec, find_artifact, load_
 from router_ml.classifier import make_feeder, new_session, plain_text, run_batches
 from router_ml.errors import MissingExtra, RecipeError
 from router_ml.request import TEXT_VERSION, ModelText
+from router_ml.training.ngram_encoder import NgramEncoder
+from router_ml.training.progress import Done
 from router_ml.training.recipe import EncoderRecipe
 
 Embeddings = NDArray[np.float32]
-Done = Callable[[int], object]
 EMBEDDING = "embedding"
 BYTES = InputSpec("bytes", TEXT_VERSION)
 
@@ -69,6 +71,8 @@ def make_encoder(
     """
     if recipe.kind == "shipped":
         return ShippedEncoder(recipe.model)
+    if recipe.kind == "ngrams":
+        return NgramsEncoder(recipe, texts, seed)
     try:
         import sentence_transformers  # noqa: F401
     except ImportError as error:
@@ -130,6 +134,30 @@ class ShippedEncoder:
         return np.concatenate(rows)
 
 
+class NgramsEncoder:
+    """N-grams weighted and projected by what the rows say; learned and served by numpy."""
+
+    def __init__(self, recipe: EncoderRecipe, texts: Sequence[ModelText], seed: int) -> None:
+        bits, width = recipe.table_bits or 16, recipe.width or 128
+        self.fitted = NgramEncoder.fit(texts, recipe.orders, bits, width, seed)
+        self.input = BYTES
+        self.files: dict[str, bytes] = {}
+        self.about = {
+            "kind": "ngrams",
+            "orders": list(recipe.orders),
+            "table_bits": bits,
+            "width": self.fitted.table.shape[1],
+        }
+
+    def graph(self) -> onnx.ModelProto:
+        """Return the graph that looks up and sums."""
+        return self.fitted.graph()
+
+    def reference(self, texts: Sequence[ModelText]) -> Embeddings:
+        """Return the same by numpy."""
+        return self.fitted.embed(texts)
+
+
 class BytesEncoder:
     """The project's own encoder, trained with torch, served without."""
 
@@ -140,9 +168,9 @@ class BytesEncoder:
         self.about = {
             "kind": "bytes",
             "orders": list(recipe.orders),
-            "table_bits": recipe.table_bits,
-            "width": recipe.width,
-            "hidden": recipe.hidden,
+            "table_bits": module.ngrams.table_bits,
+            "width": module.width,
+            "hidden": module.hidden,
             "epochs": recipe.epochs,
         }
 

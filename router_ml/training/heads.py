@@ -1,37 +1,30 @@
-"""Heads: scikit-learn classifiers on embeddings, calibrated, and their ONNX form.
+"""Heads: scikit-learn classifiers on embeddings, calibrated.
 
-Multi-label: one classifier a label. Single-label: one classifier for all. A
-`LogisticRegression` becomes one matrix product; anything else goes through skl2onnx.
+Multi-label: one classifier a label. Single-label: one classifier for all.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnx
-import skl2onnx
-import skl2onnx.common.data_types as skl_types
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit, softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import all_estimators
 
-from router_ml.classifier import OUTPUT
 from router_ml.errors import RecipeError, TrainingError
 from router_ml.training.recipe import HeadRecipe
 
 Array = NDArray[np.float64]
-_EPSILON, _FINE = 1e-6, 1e-12
+EPSILON, _FINE = 1e-6, 1e-12
 """No probability is nearer to 0 or 1 before its logit is taken: in float32, in float64."""
-_OPSET, _ML_OPSET = 18, 3
-_DEFAULTS: dict[str, Any] = {"max_iter": 2000}
+_DEFAULTS: dict[str, Any] = {"max_iter": 2000, "C": 10.0}
+"""Embeddings have length about 1: scikit-learn's own C = 1 holds a head back on them."""
 
 
 class Calibration(NamedTuple):
@@ -70,7 +63,7 @@ class Head(NamedTuple):
 
     def raw(self, embeddings: NDArray) -> Array:
         """Return uncalibrated probabilities, [n, labels]."""
-        least = _FINE if self.linear else _EPSILON
+        least = _FINE if self.linear else EPSILON
         embeddings = embeddings.astype(np.float64 if self.linear else np.float32)
         if self.single_label:
             return np.clip(self.models[0].predict_proba(embeddings), least, 1 - least)
@@ -79,10 +72,11 @@ class Head(NamedTuple):
 
     def predict_proba(self, embeddings: NDArray) -> Array:
         """Return calibrated probabilities, [n, labels]."""
-        return _calibrated(self.raw(embeddings), self.calibration, self.single_label)
+        return calibrated(self.raw(embeddings), self.calibration, self.single_label)
 
 
-def _calibrated(raw: Array, calibration: Calibration, single_label: bool) -> Array:
+def calibrated(raw: Array, calibration: Calibration, single_label: bool) -> Array:
+    """Apply a calibration to uncalibrated probabilities, [n, labels]."""
     if single_label:
         return softmax(calibration.slope * np.log(raw), axis=1)
     return expit(calibration.slope * logit(raw) + calibration.intercept)
@@ -131,17 +125,18 @@ def fit_head(
 def _estimator(recipe: HeadRecipe, seed: int) -> Any:
     known = dict(all_estimators(type_filter="classifier"))
     found = known.get(recipe.classifier)
-    if found is None or not hasattr(found, "predict_proba"):
+    try:
+        allowed = found().get_params() if found else {}
+        parameters = {key: value for key, value in _DEFAULTS.items() if key in allowed}
+        parameters |= {"random_state": seed} if "random_state" in allowed else {}
+        made = found(**{**parameters, **recipe.parameters}) if found else None
+    except TypeError as error:
+        raise RecipeError(f"{recipe.classifier}: {error}") from error
+    if not hasattr(made, "predict_proba"):  # of the instance: some have it by a parameter
         raise RecipeError(
             f"{recipe.classifier!r} is no scikit-learn classifier with predict_proba."
         )
-    allowed = found().get_params()
-    parameters = {key: value for key, value in _DEFAULTS.items() if key in allowed}
-    parameters |= {"random_state": seed} if "random_state" in allowed else {}
-    try:
-        return found(**{**parameters, **recipe.parameters})
-    except TypeError as error:
-        raise RecipeError(f"{recipe.classifier}: {error}") from error
+    return made
 
 
 def _fit(model: Any, embeddings: NDArray, answer: NDArray, weights: NDArray) -> Any:
@@ -151,11 +146,16 @@ def _fit(model: Any, embeddings: NDArray, answer: NDArray, weights: NDArray) -> 
         return model.fit(embeddings, answer)
 
 
-def calibrate(head: Head, embeddings: NDArray, targets: NDArray[np.float32]) -> Head:
-    """Fit the calibration on rows that neither encoder nor head has seen."""
-    raw = head.raw(embeddings)
-    fit = _fit_temperature if head.single_label else _fit_platt
-    return head._replace(calibration=fit(raw, targets))
+def fit_calibration(raw: Array, targets: NDArray[np.float32], single_label: bool) -> Calibration:
+    """Fit the calibration on rows that neither encoder nor head has seen.
+
+    Args:
+        raw: uncalibrated probabilities, [n, labels].
+        targets: 0 or 1, [n, labels].
+        single_label: whether the labels exclude each other.
+
+    """
+    return _fit_temperature(raw, targets) if single_label else _fit_platt(raw, targets)
 
 
 def _fit_platt(raw: Array, targets: NDArray[np.float32]) -> Calibration:
@@ -173,7 +173,7 @@ def _fit_temperature(raw: Array, targets: NDArray[np.float32]) -> Calibration:
 
     def loss(slope: float) -> float:
         chosen = softmax(slope * log_raw, axis=1)[np.arange(len(answer)), answer]
-        return float(-np.log(np.clip(chosen, _EPSILON, 1)).mean())
+        return float(-np.log(np.clip(chosen, EPSILON, 1)).mean())
 
     slope = minimize_scalar(loss, bounds=(0.1, 10), method="bounded").x
     return Calibration(np.full(raw.shape[1], slope), np.zeros(raw.shape[1]))
@@ -203,121 +203,3 @@ def _best_threshold(probability: Array, answer: NDArray[np.float32]) -> float:
 
 def _f1(said: NDArray, true: NDArray) -> float:
     return 2 * float((said & true).sum()) / max(1, int(said.sum() + true.sum()))
-
-
-def attach(encoder: onnx.ModelProto, head: Head, width: int) -> onnx.ModelProto:
-    """Join an encoder's graph (-> `embedding`) and a head into one (-> `probabilities`)."""
-    body = _linear_graph(head) if head.linear else _generic_graph(head, width)
-    model = onnx.ModelProto()
-    model.CopyFrom(encoder)
-    model.ir_version = 8
-    model.graph.name = "router-ml"
-    model.graph.node.extend(body.node)
-    model.graph.initializer.extend(body.initializer)
-    # Named, so that the encoder can be cut out of the artifact again for a new head.
-    model.graph.value_info.extend(encoder.graph.output)
-    del model.graph.output[:]
-    shape = ["batch", head.labels]
-    model.graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, shape))
-    if not head.linear:
-        model.opset_import.append(helper.make_opsetid("ai.onnx.ml", _ML_OPSET))
-    onnx.checker.check_model(model)
-    return model
-
-
-class _Body(NamedTuple):
-    node: list[onnx.NodeProto]
-    initializer: list[onnx.TensorProto]
-
-
-def _linear_graph(head: Head) -> _Body:
-    """Fold the calibration into the weights: logit(sigmoid(z)) is z."""
-    weight, bias = _linear_weights(head)
-    slope, intercept = head.calibration
-    tensors = {
-        "head_weight": (weight * slope).astype(np.float32),
-        "head_bias": (bias * slope + intercept).astype(np.float32),
-    }
-    squash = "Softmax" if head.single_label else "Sigmoid"
-    nodes = [
-        helper.make_node("Gemm", ["embedding", *tensors], ["logits"]),
-        helper.make_node(squash, ["logits"], [OUTPUT]),
-    ]
-    return _Body(nodes, [numpy_helper.from_array(value, name) for name, value in tensors.items()])
-
-
-def _linear_weights(head: Head) -> tuple[Array, Array]:
-    """Return weight [width, labels] and bias [labels]."""
-    coefficients = np.concatenate([model.coef_ for model in head.models])
-    bias = np.concatenate([model.intercept_ for model in head.models])
-    if head.single_label and head.labels == 2:  # one row says both
-        coefficients = np.concatenate([np.zeros_like(coefficients), coefficients])
-        bias = np.array([0.0, bias[0]])
-    return coefficients.T, bias
-
-
-def _generic_graph(head: Head, width: int) -> _Body:
-    body = _Body([], [])
-    columns = [_converted(model, number, width, body) for number, model in enumerate(head.models)]
-    raw = columns[0]
-    if not head.single_label:
-        raw = _positive_columns(columns, body)
-    slope, intercept = (part.astype(np.float32) for part in head.calibration)
-    tensors = {
-        "lowest": np.array(_EPSILON, np.float32),
-        "highest": np.array(1 - _EPSILON, np.float32),
-        "slope": slope,
-        "intercept": intercept,
-        "whole": np.array(1, np.float32),
-    }
-    body.initializer.extend(numpy_helper.from_array(value, name) for name, value in tensors.items())
-    node = helper.make_node
-    body.node.extend(
-        [
-            node("Clip", [raw, "lowest", "highest"], ["clipped"]),
-            node("Log", ["clipped"], ["log_p"]),
-        ]
-    )
-    if head.single_label:
-        body.node.extend(
-            [node("Mul", ["log_p", "slope"], ["logits"]), node("Softmax", ["logits"], [OUTPUT])]
-        )
-        return body
-    body.node.extend(
-        [
-            node("Sub", ["whole", "clipped"], ["rest"]),
-            node("Log", ["rest"], ["log_rest"]),
-            node("Sub", ["log_p", "log_rest"], ["logit"]),
-            node("Mul", ["logit", "slope"], ["scaled"]),
-            node("Add", ["scaled", "intercept"], ["logits"]),
-            node("Sigmoid", ["logits"], [OUTPUT]),
-        ]
-    )
-    return body
-
-
-def _converted(model: Any, number: int, width: int, body: _Body) -> str:
-    """Convert one classifier by skl2onnx into `body`; return its probabilities' name."""
-    try:
-        converted = skl2onnx.to_onnx(
-            model,
-            initial_types=[("embedding", skl_types.FloatTensorType([None, width]))],
-            options={"zipmap": False},
-            target_opset={"": _OPSET, "ai.onnx.ml": _ML_OPSET},
-        )
-    except Exception as error:  # unsupported models and options raise several types
-        name = type(model).__name__
-        raise RecipeError(f"{name} cannot be exported to ONNX: {error}") from error
-    renamed = onnx.compose.add_prefix(converted, f"head{number}_", rename_inputs=False)
-    body.node.extend(renamed.graph.node)
-    body.initializer.extend(renamed.graph.initializer)
-    return renamed.graph.output[1].name
-
-
-def _positive_columns(columns: Sequence[str], body: _Body) -> str:
-    body.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "positive"))
-    names = [f"{column}_positive" for column in columns]
-    for column, name in zip(columns, names, strict=True):
-        body.node.append(helper.make_node("Gather", [column, "positive"], [name], axis=1))
-    body.node.append(helper.make_node("Concat", names, ["raw"], axis=1))
-    return "raw"

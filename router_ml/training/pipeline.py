@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from fnmatch import fnmatch
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from router_ml.artifact import SCHEMA_VERSION, Artifact, Config
+from router_ml.artifact import MODEL, SCHEMA_VERSION, Artifact, Config
 from router_ml.classifier import Classifier
-from router_ml.errors import TrainingError
+from router_ml.errors import RecipeError, TrainingError
 from router_ml.evaluation import Evaluation, evaluate, evaluate_keywords
-from router_ml.examples import Example, label_names, read_examples
+from router_ml.examples import Example, read_examples
+from router_ml.request import ModelText
 from router_ml.router import default_policy
-from router_ml.training.artifact_files import golden_rows, write_artifact
+from router_ml.training.artifact_files import check_output, golden_rows, write_artifact
 from router_ml.training.card import model_card
-from router_ml.training.duplicates import Cleaned, drop_duplicates
-from router_ml.training.encoders import Encoder, encode, make_encoder
-from router_ml.training.heads import Head, attach, calibrate, choose_thresholds, fit_head
+from router_ml.training.fit import Fitted, fit
+from router_ml.training.head_export import attach
+from router_ml.training.heads import Calibration
+from router_ml.training.prepare import Data, clean, data_facts, divide, read_data
+from router_ml.training.progress import Progress, silent
 from router_ml.training.recipe import Recipe, expand
-from router_ml.training.split import Split, split_rows
+from router_ml.training.unseen import Unseen, evaluate_unseen, judge_unseen
 
 PARITY = 1e-4
 """How far a served probability may be from the trained pipeline's."""
 
-Done = Callable[[int], object]
-Progress = Callable[[str, int], AbstractContextManager[Done]]
 _LIBRARIES = ("numpy", "scikit-learn", "onnx", "onnxruntime", "skl2onnx")
+_TORCH = ("torch", "sentence-transformers")
 
 
 class Trained(NamedTuple):
@@ -52,19 +50,21 @@ class Trained(NamedTuple):
     parity: float
 
 
-class _Data(NamedTuple):
-    cleaned: Cleaned
-    labels: tuple[str, ...]
-    single_label: bool
-    targets: NDArray[np.float32]
-    weights: NDArray[np.float32]
-    split: Split
-    test: list[Example]
-    left_out: int
+class Learned(NamedTuple):
+    """A classifier with all that its artifact needs but golden rows and card.
 
+    Attributes:
+        fitted: the encoder and the calibrated head.
+        config: complete but for the files' hashes.
+        classifier: the exported graph, as it will be served.
+        files: name -> content.
 
-def _silent(stage: str, total: int) -> AbstractContextManager[Done]:
-    return nullcontext(lambda rows: None)
+    """
+
+    fitted: Fitted
+    config: Config
+    classifier: Classifier
+    files: dict[str, bytes]
 
 
 def train(
@@ -73,7 +73,7 @@ def train(
     *,
     base: Path = Path(),
     public_data: Path | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Trained:
     """Train a classifier and write it as an artifact.
 
@@ -91,187 +91,107 @@ def train(
         TrainingError: no classifier can be learned from this data.
 
     """
-    data = _prepare(recipe, base, public_data, progress)
-    encoder = _make_encoder(recipe, data, progress)
+    check_output(output)
+    _check_measured(recipe)
+    examples = read_data(recipe, base, public_data)
+    test = read_examples(expand(recipe.data.test, base, public_data))
+    cleaned = clean(recipe, examples, progress, test)
+    data = divide(recipe, cleaned, len(examples))
+    unseen = None
+    if recipe.data.unseen_folds:
+        unseen = judge_unseen(recipe, cleaned, recipe.data.unseen_folds, progress)
     with tempfile.TemporaryDirectory() as scratch:
-        for name, content in encoder.files.items():
-            (Path(scratch) / name).write_bytes(content)
-        head, probabilities = _fit(recipe, data, encoder, Path(scratch), progress)
-        model = attach(encoder.graph(), head, width=_width(head)).SerializeToString()
-        config = _config(recipe, data, encoder, head, probabilities)
-        classifier = Classifier(Artifact(Path(scratch), config, model))
-        parity = _check_parity(classifier, encoder, head, _held_out(data), progress)
-        evaluations = _measure(classifier, data)
-        config.trained["metrics"] = _metrics(evaluations)
-        golden = golden_rows(classifier, _golden_candidates(recipe, data, base))
-    card = model_card(recipe, config, evaluations, parity)
-    write_artifact(output, config, {**encoder.files, "model.onnx": model}, golden, card)
+        learned = learn(recipe, data, unseen, Path(scratch), progress)
+        parity = _check_parity(learned, data.texts(data.held_out()), progress)
+        evaluations = _measure(learned.classifier, data, test)
+        evaluations[:0] = evaluate_unseen(recipe, unseen) if unseen else []
+        learned.config.trained["metrics"] = _metrics(evaluations)
+        golden = golden_rows(learned.classifier, _golden_candidates(recipe, data, base))
+    card = model_card(recipe, learned.config, evaluations, parity)
+    write_artifact(output, learned.config, learned.files, golden, card)
     return Trained(output, evaluations, parity)
 
 
-def _prepare(recipe: Recipe, base: Path, public_data: Path | None, progress: Progress) -> _Data:
-    examples = read_examples(expand(recipe.data.files, base, public_data))
-    test = read_examples(expand(recipe.data.test, base, public_data))
-    usable = [example for example in examples if not example.has_parts and example.text.turn]
-    with progress("Finding duplicates", len(usable)) as done:
-        cleaned = drop_duplicates(usable, recipe.data.near_duplicate, recipe.data.same_group, done)
-    labels = recipe.labels or label_names(cleaned.examples)
-    _check_labels(cleaned.examples, labels, recipe.data.min_examples)
-    single = all(example.single and len(example.labels) == 1 for example in cleaned.examples)
-    return _Data(
-        cleaned,
-        labels,
-        single,
-        _targets(cleaned.examples, labels),
-        _weights(cleaned.examples, recipe.data.weights),
-        split_rows(
-            cleaned.examples,
-            cleaned.groups,
-            recipe.data.calibration_share,
-            recipe.data.test_share,
-            recipe.seed,
-        ),
-        test,
-        len(examples) - len(usable),
-    )
-
-
-def _check_labels(examples: Sequence[Example], labels: Sequence[str], least: int) -> None:
-    found = label_names(examples)
-    unknown = sorted(set(found) - set(labels))
-    if unknown:
-        raise TrainingError(
-            f"The data has the label {unknown[0]!r}, which the recipe's `labels` do not name."
-        )
-    counts = {label: sum(label in e.labels for e in examples) for label in labels}
-    few = {label: count for label, count in counts.items() if count < least}
-    if few:
-        listed = ", ".join(f"{label} ({count})" for label, count in few.items())
-        raise TrainingError(
-            f"Too few distinct examples to learn from, {least} needed a label: {listed}."
-        )
-    if not labels or all(len(e.labels) == len(labels) for e in examples):
-        only = f"the label {labels[0]!r}" if labels else "no label"
-        raise TrainingError(f"Every row has {only}: there is nothing to tell apart.")
-
-
-def _targets(examples: Sequence[Example], labels: Sequence[str]) -> NDArray[np.float32]:
-    return np.array([[label in e.labels for label in labels] for e in examples], np.float32)
-
-
-def _weights(examples: Sequence[Example], weights: dict[str, float]) -> NDArray[np.float32]:
-    def weight(source: str) -> float:
-        return next((w for glob, w in weights.items() if fnmatch(source, glob)), 1.0)
-
-    return np.array([weight(example.source) for example in examples], np.float32)
-
-
-def _texts(data: _Data, rows: NDArray[np.intp]) -> list[Any]:
-    return [data.cleaned.examples[row].text for row in rows]
-
-
-def _make_encoder(recipe: Recipe, data: _Data, progress: Progress) -> Encoder:
-    rows = data.split.train
-    with progress("Training the encoder", len(rows) * recipe.encoder.epochs) as done:
-        return make_encoder(
-            recipe.encoder,
-            _texts(data, rows),
-            data.targets[rows],
-            data.weights[rows],
-            data.single_label,
-            recipe.seed,
-            done,
+def _check_measured(recipe: Recipe) -> None:
+    if not (recipe.data.test_share or recipe.data.test or recipe.data.unseen_folds):
+        raise RecipeError(
+            "Nothing would be measured: `test_share` and `unseen_folds` are 0, and there are no "
+            "`test` files."
         )
 
 
-def _fit(
-    recipe: Recipe, data: _Data, encoder: Encoder, directory: Path, progress: Progress
-) -> tuple[Head, NDArray]:
-    """Fit and calibrate the head; also return the calibration rows' probabilities."""
-    train_rows, held_rows = data.split.train, data.split.calibration
-    with progress("Encoding", len(train_rows) + len(held_rows)) as done:
-        seen = encode(encoder, directory, _texts(data, train_rows), done)
-        held = encode(encoder, directory, _texts(data, held_rows), done)
-    with progress("Fitting the head", 1) as done:
-        head = fit_head(
-            recipe.head,
-            seen,
-            data.targets[train_rows],
-            data.weights[train_rows],
-            data.single_label,
-            recipe.seed,
-        )
-        done(1)
-    if recipe.calibration == "sigmoid":
-        head = calibrate(head, held, data.targets[held_rows])
-    return head, head.predict_proba(held)
+def learn(
+    recipe: Recipe, data: Data, unseen: Unseen | None, scratch: Path, progress: Progress
+) -> Learned:
+    """Train encoder and head, calibrate, choose thresholds, and join all in one graph.
 
+    Args:
+        recipe: what decides the result.
+        data: of `divide`.
+        unseen: what to calibrate on; None: the held-out rows of `data`.
+        scratch: a directory for what the encoder needs beside its graph.
+        progress: told of rows as they are done.
 
-def _width(head: Head) -> int:
-    return int(head.models[0].n_features_in_)
+    """
+    fitted = fit(recipe, data, scratch, progress)
+    if unseen is None:
+        rows = data.split.calibration
+        held = data._replace(targets=data.targets[rows])
+        raw = fitted.raw(data.texts(rows), progress)
+        unseen = Unseen(held, raw, np.zeros(len(rows), np.intp))
+    calibration, thresholds = unseen.calibration(recipe.calibration, np.arange(len(unseen.raw)))
+    fitted = fitted._replace(head=fitted.head._replace(calibration=calibration))
+    encoder, head = fitted.encoder, fitted.head
+    width = int(head.models[0].n_features_in_)
+    model = attach(encoder.graph(), head, width).SerializeToString()
+    config = _config(recipe, data, fitted, calibration, thresholds)
+    classifier = Classifier(Artifact(scratch, config, model))
+    return Learned(fitted, config, classifier, {**encoder.files, MODEL: model})
 
 
 def _config(
-    recipe: Recipe, data: _Data, encoder: Encoder, head: Head, probabilities: NDArray
+    recipe: Recipe,
+    data: Data,
+    fitted: Fitted,
+    calibration: Calibration,
+    thresholds: Sequence[float],
 ) -> Config:
-    rows = data.split.calibration
-    thresholds = choose_thresholds(probabilities, data.targets[rows], data.single_label)
-    slope, intercept = head.calibration
+    slope, intercept = calibration
     return Config(
         schema_version=SCHEMA_VERSION,
         name=recipe.name,
         labels=data.labels,
         thresholds=dict(zip(data.labels, thresholds, strict=True)),
         single_label=data.single_label,
-        input=encoder.input,
+        input=fitted.encoder.input,
         calibration={
             "method": recipe.calibration,
+            "on": "unseen sources" if recipe.data.unseen_folds else "held-out rows",
             "slope": [round(float(value), 6) for value in slope],
             "intercept": [round(float(value), 6) for value in intercept],
         },
         files={},
         trained={
             "seed": recipe.seed,
-            "data": _data_facts(data),
-            "encoder": encoder.about,
+            "data": data_facts(data),
+            "encoder": fitted.encoder.about,
             "head": {"classifier": recipe.head.classifier, **recipe.head.parameters},
-            "libraries": {name: version(name) for name in _LIBRARIES},
+            "libraries": _libraries(recipe),
         },
     )
 
 
-def _data_facts(data: _Data) -> dict[str, Any]:
-    examples, split = data.cleaned.examples, data.split
-    digest = hashlib.sha256()
-    for example in examples:
-        digest.update(repr((example.text[:2], example.labels)).encode())
-    return {
-        "sha256": digest.hexdigest(),
-        "rows": len(examples),
-        "train": len(split.train),
-        "calibration": len(split.calibration),
-        "test": len(split.test),
-        "duplicates_dropped": data.cleaned.dropped,
-        "conflicts_dropped": data.cleaned.conflicts,
-        "without_judgeable_text": data.left_out,
-        "labels": {
-            label: int(count) for label, count in zip(data.labels, data.targets.sum(0), strict=True)
-        },
-        "without_label": int((data.targets.sum(1) == 0).sum()),
-    }
+def _libraries(recipe: Recipe) -> dict[str, str]:
+    torch = recipe.encoder.kind not in {"ngrams", "shipped"}
+    return {name: version(name) for name in (*_LIBRARIES, *(_TORCH if torch else ()))}
 
 
-def _held_out(data: _Data) -> list[Any]:
-    return _texts(data, np.concatenate([data.split.calibration, data.split.test]))
-
-
-def _check_parity(
-    classifier: Classifier, encoder: Encoder, head: Head, texts: list[Any], progress: Progress
-) -> float:
+def _check_parity(learned: Learned, texts: Sequence[ModelText], progress: Progress) -> float:
     """Compare the graph with the trained pipeline on every held-out row."""
+    encoder, head, _ = learned.fitted
     with progress("Checking the export", len(texts)) as done:
         trained = head.predict_proba(encoder.reference(texts))
-        served = classifier.probabilities_many(texts)
+        served = learned.classifier.probabilities_many(texts)
         done(len(texts))
     worst = float(np.abs(trained - served).max())
     if not worst <= PARITY:
@@ -282,15 +202,15 @@ def _check_parity(
     return worst
 
 
-def _measure(classifier: Classifier, data: _Data) -> list[Evaluation]:
+def _measure(classifier: Classifier, data: Data, test: Sequence[Example]) -> list[Evaluation]:
     policy = default_policy(data.labels)
-    held = [data.cleaned.examples[row] for row in data.split.test]
+    held = data.examples(data.split.test)
     found = []
-    for name, examples in (("held-out rows", held), ("test files", data.test)):
+    for name, examples in (("held-out rows", held), ("test files", test)):
         if examples:
             found.append(evaluate(classifier, policy, examples, name=name))
             if "math" in data.labels:
-                found.append(evaluate_keywords(policy, examples, data.labels))
+                found.append(evaluate_keywords(policy, examples, data.labels, name))
     return found
 
 
@@ -308,9 +228,8 @@ def _metrics(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     }
 
 
-def _golden_candidates(recipe: Recipe, data: _Data, base: Path) -> list[Example]:
+def _golden_candidates(recipe: Recipe, data: Data, base: Path) -> list[Example]:
     """Golden rows are copied into the artifact: a recipe can say which files may be."""
     if recipe.data.golden:
         return read_examples(expand(recipe.data.golden, base, None))
-    rows = np.concatenate([data.split.test, data.split.calibration])
-    return [data.cleaned.examples[row] for row in rows]
+    return data.examples(data.held_out())

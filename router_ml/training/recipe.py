@@ -27,6 +27,9 @@ class DataRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             none: the held-out rows.
         calibration_share: share of rows held out to calibrate and to choose thresholds.
         test_share: share of rows held out to measure; 0 where `test` says it all.
+        unseen_folds: calibrate, choose thresholds and measure on unseen sources: the
+            sources are left out in so many folds, and nothing else is held out to
+            calibrate. 0: on held-out rows of the sources that were learned from.
         near_duplicate: Jaccard similarity of character 5-grams from which two rows
             with the same labels are one.
         same_group: similarity from which two rows stay on one side of the split.
@@ -40,6 +43,7 @@ class DataRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     golden: tuple[str, ...] = ()
     calibration_share: Share = 0.1
     test_share: Annotated[float, msgspec.Meta(ge=0, lt=0.5)] = 0.1
+    unseen_folds: Annotated[int, msgspec.Meta(ge=0)] = 0
     near_duplicate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.9
     same_group: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.6
     min_examples: Annotated[int, msgspec.Meta(ge=2)] = 8
@@ -50,26 +54,28 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which encoder, and how it is trained.
 
     Attributes:
-        kind: "shipped" (the shipped artifact's, as it is), "bytes" (the project's own,
-            trained from nothing), "static" (sentence-transformers StaticEmbedding) or
-            "transformer" (any sentence-transformers model, as it is).
+        kind: "ngrams" (n-grams weighted and projected by what these rows say, learned in
+            seconds without torch), "shipped" (the shipped artifact's, as it is), "bytes"
+            (the project's own, trained from nothing), "static" (sentence-transformers
+            StaticEmbedding) or "transformer" (any sentence-transformers model, as it is).
         model: for "static" and "transformer": a path or hub name; for "shipped": an
             artifact to take the encoder from instead.
-        orders: byte n-gram lengths of "bytes".
-        table_bits: log2 of the rows of its hashed embedding table.
-        width: columns of the table.
-        hidden: width of the embedding.
-        epochs, batch_size, learning_rate, dropout: how it is trained.
+        orders: byte n-gram lengths of "ngrams" and "bytes".
+        table_bits: log2 of the rows of their hashed table; None: 16 for "ngrams", 17 for
+            "bytes".
+        width: columns of the table; None: 128 for "ngrams", 32 for "bytes".
+        hidden: width of the layer of "bytes".
+        epochs, batch_size, learning_rate, dropout: how "bytes" is trained.
         feature_dropout: share of n-grams left out at random in training.
         max_tokens: where "static" and "transformer" cut a text.
 
     """
 
-    kind: Literal["shipped", "bytes", "static", "transformer"] = "shipped"
+    kind: Literal["ngrams", "shipped", "bytes", "static", "transformer"] = "ngrams"
     model: str | None = None
-    orders: tuple[Annotated[int, msgspec.Meta(ge=1, le=8)], ...] = (3, 4, 5, 6)
-    table_bits: Annotated[int, msgspec.Meta(ge=8, le=20)] = 17
-    width: Positive = 32
+    orders: tuple[Annotated[int, msgspec.Meta(ge=1, le=8)], ...] = (2, 3, 4, 6)
+    table_bits: Annotated[int, msgspec.Meta(ge=8, le=20)] | None = None
+    width: Positive | None = None
     hidden: Positive = 64
     epochs: Positive = 4
     batch_size: Positive = 256
@@ -95,6 +101,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         labels: the labels to learn, in the graph's order; empty: those of the data.
         calibration: "sigmoid" (Platt scaling a label; temperature if single-label) or
             "none".
+        quote_mistakes: whether the model card may quote rows of the test files.
         notes: Markdown for the end of the model card.
 
     """
@@ -106,6 +113,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     encoder: EncoderRecipe = EncoderRecipe()
     head: HeadRecipe = HeadRecipe()
     calibration: Literal["sigmoid", "none"] = "sigmoid"
+    quote_mistakes: bool = False
     notes: str = ""
 
 

@@ -32,7 +32,9 @@ def load(name_or_path: str, max_tokens: int) -> SentenceTransformer:
     except Exception as error:  # the hub client and the loaders each raise their own
         first = str(error).strip().splitlines()[0]
         raise RecipeError(f"The encoder {name_or_path!r} cannot be loaded: {first}") from error
-    if not isinstance(model[0], StaticEmbedding):
+    if isinstance(model[0], StaticEmbedding):
+        model[0].tokenizer.enable_truncation(max_tokens)
+    else:
         model.max_seq_length = max_tokens
     return model
 

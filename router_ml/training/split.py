@@ -53,7 +53,10 @@ def _cut(
 ) -> tuple[Rows, Rows]:
     if share <= 0:
         return rows, rows[:0]
-    folds = StratifiedGroupKFold(max(2, round(1 / share)), shuffle=True, random_state=seed)
+    most = int(np.unique(strata[rows], return_counts=True)[1].max())
+    folds = StratifiedGroupKFold(
+        max(2, min(round(1 / share), most)), shuffle=True, random_state=seed
+    )
     with warnings.catch_warnings():
         # Label sets rarer than the number of folds are spread as far as they go.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)

@@ -1,0 +1,181 @@
+"""Labelled rows made ready to learn from: read, cleaned, checked, divided."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router_ml.errors import RecipeError, TrainingError
+from router_ml.examples import Example, label_names, read_examples
+from router_ml.request import ModelText
+from router_ml.training.duplicates import Cleaned, drop_duplicates
+from router_ml.training.progress import Progress
+from router_ml.training.recipe import Recipe, expand
+from router_ml.training.split import Split, split_rows
+
+Rows = NDArray[np.intp]
+
+
+class Data(NamedTuple):
+    """Rows made ready to learn from.
+
+    Attributes:
+        cleaned: the rows, without duplicates.
+        labels: in the order of the targets' columns.
+        single_label: whether the labels exclude each other.
+        targets: 0 or 1, float32 [n, labels].
+        weights: of the rows in training, float32 [n].
+        split: which rows are learned from, and which are held out.
+        left_out: how many were not usable.
+
+    """
+
+    cleaned: Cleaned
+    labels: tuple[str, ...]
+    single_label: bool
+    targets: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    split: Split
+    left_out: int
+
+    def texts(self, rows: Rows) -> list[ModelText]:
+        """Return the texts of these rows."""
+        return [self.cleaned.examples[row].text for row in rows]
+
+    def examples(self, rows: Rows) -> list[Example]:
+        """Return these rows."""
+        return [self.cleaned.examples[row] for row in rows]
+
+    def held_out(self) -> Rows:
+        """Return the rows that nothing was learned from; all of them if there are none."""
+        held = np.concatenate([self.split.calibration, self.split.test])
+        return held if len(held) else self.split.train
+
+
+def read_data(recipe: Recipe, base: Path, public_data: Path | None) -> list[Example]:
+    """Read the rows a recipe learns from."""
+    files = expand(recipe.data.files, base, public_data)
+    if not files:
+        raise RecipeError(
+            "The recipe learns from public files alone: say where they lie with --public-data."
+        )
+    return read_examples(files)
+
+
+def clean(
+    recipe: Recipe,
+    examples: Sequence[Example],
+    progress: Progress,
+    test: Sequence[Example] = (),
+) -> Cleaned:
+    """Keep one of each set of duplicates among the rows whose words say their labels.
+
+    Args:
+        recipe: says what is a duplicate.
+        examples: the rows.
+        progress: told of rows as they are done.
+        test: rows that are only measured on; their duplicates are left out.
+
+    """
+    usable = [e for e in examples if not e.has_parts and e.text.says_something]
+    near, same_group = recipe.data.near_duplicate, recipe.data.same_group
+    with progress("Finding duplicates", len(usable)) as done:
+        return drop_duplicates(usable, near, same_group, done, test)
+
+
+def divide(recipe: Recipe, cleaned: Cleaned, read: int) -> Data:
+    """Check the labels of clean rows, and divide them into parts to learn and to measure.
+
+    Args:
+        recipe: says how large the parts are.
+        cleaned: the rows.
+        read: how many rows there were before cleaning.
+
+    Raises:
+        TrainingError: no classifier can be learned from these labels.
+
+    """
+    examples = cleaned.examples
+    labels = recipe.labels or label_names(examples)
+    _check_labels(examples, labels, recipe.data.min_examples)
+    calibration_share = 0.0 if recipe.data.unseen_folds else recipe.data.calibration_share
+    shares = calibration_share, recipe.data.test_share
+    data = Data(
+        cleaned=cleaned,
+        labels=labels,
+        single_label=all(example.single and len(example.labels) == 1 for example in examples),
+        targets=_targets(examples, labels),
+        weights=_weights(examples, recipe.data.weights),
+        split=split_rows(examples, cleaned.groups, *shares, recipe.seed),
+        left_out=read - len(examples) - cleaned.dropped - cleaned.conflicts - cleaned.leaked,
+    )
+    check_labels_remain(data, data.split.train)
+    return data
+
+
+def check_labels_remain(data: Data, rows: Rows) -> None:
+    """Raise TrainingError if a label has no row among those that are learned from."""
+    for label, column in zip(data.labels, data.targets[rows].T, strict=True):
+        if not column.any():
+            raise TrainingError(
+                f"Every row of the label {label!r} is held out, and nothing can be learned of "
+                "it: its rows are too much alike, or all of one source. It needs more of them."
+            )
+
+
+def _check_labels(examples: Sequence[Example], labels: Sequence[str], least: int) -> None:
+    unknown = sorted(set(label_names(examples)) - set(labels))
+    if unknown:
+        raise TrainingError(
+            f"The data has the label {unknown[0]!r}, which the recipe's `labels` do not name."
+        )
+    counts = {label: sum(label in e.labels for e in examples) for label in labels}
+    few = {label: count for label, count in counts.items() if count < least}
+    if few:
+        listed = ", ".join(f"{label} ({count})" for label, count in few.items())
+        raise TrainingError(
+            f"Too few distinct examples to learn from, {least} needed a label: {listed}."
+        )
+    if not labels or all(len(e.labels) == len(labels) for e in examples):
+        only = f"the label {labels[0]!r}" if labels else "no label"
+        raise TrainingError(f"Every row has {only}: there is nothing to tell apart.")
+
+
+def _targets(examples: Sequence[Example], labels: Sequence[str]) -> NDArray[np.float32]:
+    return np.array([[label in e.labels for label in labels] for e in examples], np.float32)
+
+
+def _weights(examples: Sequence[Example], weights: dict[str, float]) -> NDArray[np.float32]:
+    def weight(source: str) -> float:
+        return next((w for glob, w in weights.items() if fnmatch(source, glob)), 1.0)
+
+    return np.array([weight(example.source) for example in examples], np.float32)
+
+
+def data_facts(data: Data) -> dict[str, Any]:
+    """Return what the artifact says of its data: counts, and a hash of every row."""
+    examples, split = data.cleaned.examples, data.split
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(repr((example.text[:2], example.labels)).encode())
+    return {
+        "sha256": digest.hexdigest(),
+        "rows": len(examples),
+        "train": len(split.train),
+        "calibration": len(split.calibration),
+        "test": len(split.test),
+        "duplicates_dropped": data.cleaned.dropped,
+        "conflicts_dropped": data.cleaned.conflicts,
+        "test_duplicates_dropped": data.cleaned.leaked,
+        "without_judgeable_text": data.left_out,
+        "labels": {
+            label: int(count) for label, count in zip(data.labels, data.targets.sum(0), strict=True)
+        },
+        "without_label": int((data.targets.sum(1) == 0).sum()),
+    }

@@ -1,0 +1,160 @@
+"""What classifiers say of sources they have not seen: each source left out, in folds.
+
+Accuracy on held-out rows of the sources that were learned from says little about
+tomorrow's traffic, and probabilities calibrated on them are too sure of themselves.
+Here every row is judged by a classifier that was trained without a single row of its
+source; from that come honest figures, and a calibration that holds for new sources.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router_ml.errors import TrainingError
+from router_ml.evaluation import Evaluation, Judged, compare, evaluate_keywords
+from router_ml.router import default_policy
+from router_ml.training.duplicates import Cleaned
+from router_ml.training.fit import fit
+from router_ml.training.heads import (
+    Array,
+    Calibration,
+    calibrated,
+    choose_thresholds,
+    fit_calibration,
+)
+from router_ml.training.prepare import Data, Rows, check_labels_remain, divide
+from router_ml.training.progress import Progress
+from router_ml.training.recipe import Recipe
+from router_ml.training.split import Split
+
+_NONE = np.zeros(0, np.intp)
+
+
+class Unseen(NamedTuple):
+    """Every row as judged by a classifier that has not seen its source.
+
+    Attributes:
+        data: the rows, all of them for learning.
+        raw: uncalibrated probabilities, [n, labels].
+        fold: which fold each row was left out with, [n].
+
+    """
+
+    data: Data
+    raw: Array
+    fold: NDArray[np.intp]
+
+    def calibration(self, kind: str, rows: Rows) -> tuple[Calibration, list[float]]:
+        """Fit calibration and thresholds on these rows."""
+        single, targets = self.data.single_label, self.data.targets[rows]
+        fitted = Calibration.none(targets.shape[1])
+        if kind == "sigmoid":
+            fitted = fit_calibration(self.raw[rows], targets, single)
+        probabilities = calibrated(self.raw[rows], fitted, single)
+        return fitted, choose_thresholds(probabilities, targets, single)
+
+
+def judge_unseen(recipe: Recipe, cleaned: Cleaned, folds: int, progress: Progress) -> Unseen:
+    """Train once a fold, and judge the sources left out.
+
+    Args:
+        recipe: what is trained.
+        cleaned: the rows.
+        folds: how many parts the sources are divided into; with as many folds as
+            sources, one source is left out at a time.
+        progress: told of rows as they are done.
+
+    Raises:
+        TrainingError: there are fewer sources than folds, or a fold has all of a label.
+
+    """
+    data = divide(recipe, cleaned, len(cleaned.examples))
+    data = data._replace(split=Split(np.arange(len(data.targets)), _NONE, _NONE))
+    raw = np.zeros(data.targets.shape)
+    fold_of = np.zeros(len(raw), np.intp)
+    for fold, (seen, unseen) in enumerate(leave_out(cleaned, folds)):
+        learned_from = data._replace(split=Split(seen, _NONE, _NONE))
+        check_labels_remain(data, seen)
+        with tempfile.TemporaryDirectory() as scratch:
+            fitted = fit(recipe, learned_from, Path(scratch), progress)
+            raw[unseen], fold_of[unseen] = fitted.raw(data.texts(unseen), progress), fold
+    return Unseen(data, raw, fold_of)
+
+
+def leave_out(cleaned: Cleaned, folds: int) -> Iterator[tuple[Rows, Rows]]:
+    """Yield which rows are learned from and which are judged, fold after fold.
+
+    A row that has a near relative among the judged ones is in neither.
+    """
+    fold_of = assign_folds([example.source for example in cleaned.examples], folds)
+    folds_of_rows = np.array([fold_of[example.source] for example in cleaned.examples])
+    groups = np.array(cleaned.groups)
+    for fold in range(folds):
+        judged = folds_of_rows == fold
+        related = np.isin(groups, groups[judged])
+        yield np.flatnonzero(~judged & ~related), np.flatnonzero(judged)
+
+
+def assign_folds(sources: Sequence[str], folds: int) -> dict[str, int]:
+    """Divide sources into folds of about as many rows: the largest first, each to the
+    fold with the fewest rows so far.
+
+    Raises:
+        TrainingError: there are fewer sources than folds, or fewer than two folds.
+
+    """
+    counts = Counter(sources)
+    if not 2 <= folds <= len(counts):
+        raise TrainingError(
+            f"{folds} folds cannot be made of {len(counts)} sources: give every row a `source`, "
+            "and ask for at least two folds but no more than sources."
+        )
+    rows = [0] * folds
+    fold_of: dict[str, int] = {}
+    for source, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        fold_of[source] = rows.index(min(rows))
+        rows[fold_of[source]] += count
+    return fold_of
+
+
+def evaluate_unseen(recipe: Recipe, unseen: Unseen) -> list[Evaluation]:
+    """Compare what was said of unseen sources with their labels, beside the keyword rules.
+
+    Each fold is calibrated, and given its thresholds, on the rows of the others.
+    """
+    data, examples = unseen.data, unseen.data.cleaned.examples
+    judged = judged_unseen(recipe, unseen)
+    policy = default_policy(data.labels)
+    found = [compare("unseen sources", examples, judged, data.labels, policy)]
+    if "math" in data.labels:
+        found.append(evaluate_keywords(policy, examples, data.labels, "unseen sources"))
+    return found
+
+
+def judged_unseen(recipe: Recipe, unseen: Unseen) -> Judged:
+    """Calibrate each fold on the others, and name the labels that hold in every row."""
+    data = unseen.data
+    probabilities = np.zeros_like(unseen.raw)
+    given: list[tuple[str, ...]] = [()] * len(probabilities)
+    for fold in range(unseen.fold.max() + 1):
+        rows = np.flatnonzero(unseen.fold == fold)
+        others = np.flatnonzero(unseen.fold != fold)
+        fitted, thresholds = unseen.calibration(recipe.calibration, others)
+        probabilities[rows] = calibrated(unseen.raw[rows], fitted, data.single_label)
+        for row in rows:
+            given[row] = _names(data, probabilities[row], thresholds)
+    return Judged(probabilities.astype(np.float32), given)
+
+
+def _names(data: Data, probabilities: Array, thresholds: Sequence[float]) -> tuple[str, ...]:
+    if data.single_label:
+        return (data.labels[int(probabilities.argmax())],)
+    holding = probabilities >= thresholds
+    return tuple(name for name, holds in zip(data.labels, holding, strict=True) if holds)
