@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from router_ml.classifier import Classifier
 from router_ml.evaluation.keywords import keyword_labels
+from router_ml.evaluation.slices import Mistake, Slice, slice_accuracy
 from router_ml.examples import Example
-from router_ml.policy import Policy
+from router_ml.policy import Decider, Policy, confidence_of
 from router_ml.types import Prediction
 
 _BINS = 15
+_MISTAKES = 20
 
 
 class LabelScore(msgspec.Struct, frozen=True):
@@ -43,6 +45,8 @@ class Evaluation(msgspec.Struct, frozen=True):
         calibration_error: expected calibration error (Naeini et al. 2015), 15 bins of
             equal width, the mean over labels; None for rules without probabilities.
         by_source: source -> (accuracy, rows).
+        slices: accuracy by label, language, length, turns and source.
+        mistakes: the surest ones first, at most twenty; none for rules.
 
     """
 
@@ -56,12 +60,51 @@ class Evaluation(msgspec.Struct, frozen=True):
     macro_f1: float
     calibration_error: float | None
     by_source: dict[str, tuple[float, int]]
+    slices: dict[str, Slice] = {}
+    mistakes: list[Mistake] = []
 
 
 def facts_of(example: Example) -> frozenset[str]:
     """Return what a request's parts say whatever its words say."""
     found = {"vision": example.request.has_image, "audio": example.request.has_audio}
     return frozenset(name for name, holds in found.items() if holds)
+
+
+class Judged(NamedTuple):
+    """What a classifier said of n rows.
+
+    Attributes:
+        probabilities: float32 [n, labels].
+        given: the labels of each row, facts of its parts included.
+
+    """
+
+    probabilities: NDArray[np.float32]
+    given: list[tuple[str, ...]]
+
+
+def judge(
+    classifier: Classifier,
+    examples: Sequence[Example],
+    thresholds: Sequence[float] | None = None,
+) -> Judged:
+    """Classify labelled requests as the router would.
+
+    Args:
+        classifier: gives probabilities.
+        examples: n of them.
+        thresholds: in the order of the classifier's labels; the artifact's by default.
+
+    """
+    thresholds = classifier.thresholds if thresholds is None else thresholds
+    probabilities = classifier.probabilities_many([example.text for example in examples])
+    given: list[tuple[str, ...]] = []
+    for example, row in zip(examples, probabilities.tolist(), strict=True):
+        silent = not example.text.says_something
+        prediction = Prediction((), {}) if silent else classifier.predict(row, thresholds)
+        facts = facts_of(example).intersection(classifier.labels)
+        given.append(tuple({*prediction.labels, *facts}))
+    return Judged(probabilities, given)
 
 
 def evaluate(
@@ -77,43 +120,105 @@ def evaluate(
         classifier: gives probabilities.
         policy: says which route a set of labels takes, the true set and the given one.
         examples: at least one.
-        thresholds: in the order of the classifier's labels; the artifact's by default.
+        thresholds: in the order of the classifier's labels; by default the policy's, and
+            the artifact's where it has none.
         name: of the result.
 
     """
-    thresholds = classifier.thresholds if thresholds is None else thresholds
-    probabilities = classifier.probabilities_many([example.text for example in examples])
-    given: list[tuple[str, ...]] = []
-    for example, row in zip(examples, probabilities.tolist(), strict=True):
-        silent = not example.text.turn.strip()
-        prediction = Prediction((), {}) if silent else classifier.predict(row, thresholds)
-        facts = facts_of(example).intersection(classifier.labels)
-        given.append(tuple({*prediction.labels, *facts}))
-    true = _true_matrix(examples, classifier.labels)
-    error = calibration_error(probabilities, true)
-    return _compare(name, examples, given, classifier.labels, policy, error)
+    own = zip(classifier.labels, classifier.thresholds, strict=True)
+    thresholds = thresholds or [policy.thresholds.get(name, value) for name, value in own]
+    judged = judge(classifier, examples, thresholds)
+    return compare(name, examples, judged, classifier.labels, policy)
+
+
+def compare(
+    name: str,
+    examples: Sequence[Example],
+    judged: Judged,
+    labels: Sequence[str],
+    policy: Policy,
+) -> Evaluation:
+    """Compare what was said of labelled requests with their labels.
+
+    Args:
+        name: of the result.
+        examples: n of them, at least one.
+        judged: what was said of them, by one classifier or by several in turn.
+        labels: in the order of the probabilities' columns.
+        policy: says which route a set of labels takes.
+
+    """
+    routes = _given_routes(policy, labels, examples, judged)
+    error = _calibration_by_words(examples, judged, labels)
+    found = _compare(name, examples, judged.given, routes, labels, policy, error)
+    return msgspec.structs.replace(found, mistakes=_mistakes(examples, judged, labels, policy))
+
+
+def _given_routes(
+    policy: Policy, labels: Sequence[str], examples: Sequence[Example], judged: Judged
+) -> list[str]:
+    """Decide as the router does, doubt included."""
+    decide = Decider(policy)
+    rows = zip(judged.given, judged.probabilities.tolist(), examples, strict=True)
+    return [
+        decide(Prediction(given, dict(zip(labels, row, strict=True))), facts_of(example)).route
+        for given, row, example in rows
+    ]
+
+
+def _calibration_by_words(
+    examples: Sequence[Example], judged: Judged, labels: Sequence[str]
+) -> float | None:
+    """Look only at rows whose words decide: of a part, the classifier knows nothing."""
+    rows = [n for n, e in enumerate(examples) if not e.has_parts and e.text.says_something]
+    if not rows:
+        return None
+    true = _true_matrix([examples[row] for row in rows], labels)
+    return calibration_error(judged.probabilities[rows], true)
+
+
+def _mistakes(
+    examples: Sequence[Example], judged: Judged, labels: Sequence[str], policy: Policy
+) -> list[Mistake]:
+    found: list[Mistake] = []
+    for example, given, row in zip(examples, judged.given, judged.probabilities, strict=True):
+        facts = facts_of(example)
+        true_route = _route(policy, example.labels, example)
+        choice = policy.choose(frozenset(given) | facts)
+        if true_route != choice.route:
+            prediction = Prediction(given, dict(zip(labels, row.tolist(), strict=True)))
+            confidence = confidence_of(choice, prediction, facts)
+            text = example.text.turn.decode("utf-8", "replace")
+            found.append(Mistake(text, true_route, choice.route, confidence))
+    return sorted(found, key=lambda mistake: -mistake.confidence)[:_MISTAKES]
 
 
 def evaluate_keywords(
-    policy: Policy, examples: Sequence[Example], labels: Sequence[str]
+    policy: Policy, examples: Sequence[Example], labels: Sequence[str], on: str = ""
 ) -> Evaluation:
-    """Judge the same rows by the keyword rules."""
-    given = [keyword_labels(example.text.turn.decode("utf-8", "ignore")) for example in examples]
-    return _compare("keyword rules", examples, given, labels, policy, None)
+    """Judge the same rows by the keyword rules, which read the whole turn and no parts."""
+    given = [keyword_labels(_asked(example)) for example in examples]
+    routes = [policy.choose(frozenset(row)).route for row in given]
+    name = f"keyword rules, {on}" if on else "keyword rules"
+    return _compare(name, examples, given, routes, labels, policy, None)
+
+
+def _asked(example: Example) -> str:
+    turns = example.request.turns
+    users = [turn.text for turn in turns if turn.role == "user" and turn.text.strip()]
+    return users[-1] if users else example.text.turn.decode("utf-8", "ignore")
 
 
 def _compare(
     name: str,
     examples: Sequence[Example],
     given: Sequence[tuple[str, ...]],
+    given_routes: Sequence[str],
     labels: Sequence[str],
     policy: Policy,
     error: float | None,
 ) -> Evaluation:
     true_routes = [_route(policy, example.labels, example) for example in examples]
-    given_routes = [_route(policy, row, e) for row, e in zip(given, examples, strict=True)]
-    if name == "keyword rules":  # they do not look at parts
-        given_routes = [policy.choose(frozenset(row)).route for row in given]
     right = [a == b for a, b in zip(true_routes, given_routes, strict=True)]
     by_source = _by_source(examples, right)
     scores = {label: _score(label, examples, given) for label in labels}
@@ -130,6 +235,7 @@ def _compare(
         float(np.mean(present)) if present else 0.0,
         error,
         by_source,
+        slice_accuracy(examples, right),
     )
 
 
@@ -173,8 +279,8 @@ def calibration_error(
         bins: of equal width over [0, 1].
 
     """
-    each: Callable[[NDArray[Any], NDArray[np.bool_]], float] = lambda p, y: _error(p, y, bins)  # noqa: E731
-    return float(np.mean([each(p, y) for p, y in zip(probabilities.T, true.T, strict=True)]))
+    columns = zip(probabilities.T, true.T, strict=True)
+    return float(np.mean([_error(p, y, bins) for p, y in columns]))
 
 
 def _error(probability: NDArray[Any], true: NDArray[np.bool_], bins: int) -> float:
