@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import glob
+import os
+import secrets
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import msgspec
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.text import Text
 
-from router_ml.errors import DataError, MissingExtra, RouterMLError
-from router_ml.evaluation import Evaluation, evaluate, evaluate_keywords
-from router_ml.examples import parse_row, read_examples, read_lines, request_of
+from router_ml.errors import ArtifactCorrupt, DataError, MissingExtra, RouterMLError
+from router_ml.evaluation import evaluate, evaluate_keywords
+from router_ml.evaluation.latency import bench
+from router_ml.examples import Example, parse_row, read_examples, read_lines, request_of
+from router_ml.policy import FACTS, Policy
+from router_ml.request import Request
 from router_ml.router import Router
+from router_ml.tables import out, show_bench, show_decision, show_evaluations, show_sources
 from router_ml.types import Decision
 
 app = typer.Typer(
@@ -25,8 +33,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-_out, _err = Console(), Console(stderr=True)
+_err = Console(stderr=True, markup=False, emoji=False)
 _CHUNK = 4096
+_GOLDEN_TOLERANCE = 1e-4
+"""Processors differ in the last bits of a float32; a graph that differs by more is broken."""
 
 ArtifactOption = Annotated[str | None, typer.Option(help="Artifact directory or shipped name.")]
 PolicyOption = Annotated[Path | None, typer.Option(help="Policy file (TOML).")]
@@ -36,12 +46,20 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object, for m
 
 @contextmanager
 def _one_sentence() -> Iterator[None]:
-    """Turn every error of ours into its sentence and a non-zero exit."""
+    """Turn every error of ours, or of a file, into its sentence and a non-zero exit."""
     try:
         yield
-    except RouterMLError as error:
-        _err.print(f"[red]error:[/red] {error}", highlight=False, markup=True, soft_wrap=True)
+    except BrokenPipeError:  # the reader has had enough; typer ends quietly
+        raise
+    except (RouterMLError, OSError) as error:
+        sentence = _sentence(error) if isinstance(error, OSError) else str(error)
+        _err.print(Text.assemble(("error:", "red"), " ", sentence), soft_wrap=True)
         raise typer.Exit(1) from error
+
+
+def _sentence(error: OSError) -> str:
+    where = "" if error.filename is None else f"{error.filename}: "
+    return f"{where}{error.strerror or error}."
 
 
 @app.command()
@@ -60,26 +78,7 @@ def route(
         if as_json:
             typer.echo(msgspec.json.encode(decision).decode())
         else:
-            _show_decision(decision, router)
-
-
-def _show_decision(decision: Decision, router: Router) -> None:
-    known = router.catalog.models.get(decision.model or "")
-    price = f"  (${known.output_price:.2f} per million output tokens)" if known else ""
-    lines = {
-        "route": decision.route,
-        "model": f"{decision.model or '-'}{price}",
-        "fallbacks": ", ".join(decision.fallbacks) or "-",
-        "labels": ", ".join(decision.labels) or "(none)",
-        "reason": f"{decision.reason}, confidence {decision.confidence:.2f}",
-        "parameters": ", ".join(f"{k}={v}" for k, v in decision.parameters.items()) or "-",
-    }
-    table = Table(show_header=False, box=None)
-    for name, value in lines.items():
-        table.add_row(f"[bold]{name}[/bold]", value)
-    for label, p in decision.probabilities.items():
-        table.add_row(f"  {label}", f"{p:.3f} {'█' * round(20 * p)}")
-    _out.print(table)
+            show_decision(decision, router)
 
 
 @app.command()
@@ -93,27 +92,46 @@ def classify(
     """Decide on every line of a file, in order; exit 1 if any line could not be read."""
     with _one_sentence():
         router = Router.load(artifact, policy=policy, catalog=catalog)
-        partial = output.with_name(f".{output.name}.part") if output else None
-        try:
-            with partial.open("wb") if partial else _stdout() as sink:
-                bad = _classify(router, source, sink)
-        except BaseException:
-            if partial:
-                partial.unlink(missing_ok=True)
-            raise
-        if partial and output:
-            partial.replace(output)
+        with _sink(output) as sink:
+            bad = _classify(router, source, sink)
         if bad:
             raise DataError(source, None, f"{bad} lines could not be read; each has its error.")
 
 
 @contextmanager
-def _stdout() -> Iterator[Any]:
-    yield sys.stdout.buffer
-    sys.stdout.buffer.flush()
+def _sink(output: Path | None) -> Iterator[BinaryIO]:
+    """Open what is written to: standard output, a device or pipe, else a file, made whole."""
+    if output is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    try:
+        through = output.exists() and not output.is_file()
+        with output.open("wb") if through else _whole_file(output) as sink:
+            yield sink
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # name what the user gave, not the temporary file
+        raise OSError(error.errno, error.strerror, str(output)) from error
 
 
-def _classify(router: Router, source: Path, sink: Any) -> int:
+@contextmanager
+def _whole_file(output: Path) -> Iterator[BinaryIO]:
+    """Write beside the file and move it there at the end: it appears whole or not at all."""
+    target = Path(os.path.realpath(output))  # a link stays: what it points to is replaced
+    partial = target.with_name(f".router-ml-{secrets.token_hex(8)}.part")
+    try:
+        with partial.open("xb") as sink:
+            yield sink
+        if target.exists():
+            shutil.copymode(target, partial)
+        partial.replace(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _classify(router: Router, source: Path, sink: BinaryIO) -> int:
     bad, chunk = 0, []
     for numbered in read_lines(source):
         chunk.append(numbered)
@@ -123,17 +141,21 @@ def _classify(router: Router, source: Path, sink: Any) -> int:
     return bad + _classify_chunk(router, source, chunk, sink)
 
 
-def _classify_chunk(router: Router, source: Path, chunk: list[tuple[int, bytes]], sink: Any) -> int:
+def _classify_chunk(
+    router: Router, source: Path, chunk: list[tuple[int, bytes]], sink: BinaryIO
+) -> int:
     rows: list[dict[str, Any]] = []
-    requests: list[Any] = []
+    requests: list[Request] = []
     for number, line in chunk:
+        answer: dict[str, Any] = {}
+        rows.append(answer)
         try:
             row = parse_row(source, number, line)
-            request_of(source, number, row)
-            requests.append(row.get("prompt", row.get("messages")))
-            rows.append({"id": row["id"]} if "id" in row else {})
+            if "id" in row:
+                answer["id"] = row["id"]
+            requests.append(request_of(source, number, row))
         except DataError as error:
-            rows.append({"error": error.problem, "line": number})
+            answer.update(error=error.problem, line=number)
     decisions = iter(router.route_many(requests))
     for row in rows:
         if "error" not in row:
@@ -163,88 +185,123 @@ def evaluate_command(
     """Compare routing with labels: accuracy, confusion, calibration, and the keyword rules."""
     with _one_sentence():
         router = Router.load(artifact, policy=policy, catalog=catalog)
-        examples = read_examples(files)
         labels = router.classifier.labels
+        examples = [example for path in files for example in _read_known(path, labels)]
         found = [evaluate(router.classifier, router.policy, examples, name="classifier")]
         if "math" in labels:
             found.append(evaluate_keywords(router.policy, examples, labels))
         if as_json:
             typer.echo(msgspec.json.encode({e.name: e for e in found}).decode())
         else:
-            _show_evaluations(found)
+            show_evaluations(found)
 
 
-def _show_evaluations(evaluations: list[Evaluation]) -> None:
-    table = Table(title=f"{evaluations[0].rows} rows")
-    for column in ("", "route accuracy", "mean over sources", "macro-F1", "calibration error"):
-        table.add_column(column, justify="left" if not column else "right")
-    for e in evaluations:
-        error = "-" if e.calibration_error is None else f"{e.calibration_error:.4f}"
-        figures = (f"{e.accuracy:.4f}", f"{e.macro_source_accuracy:.4f}", f"{e.macro_f1:.4f}")
-        table.add_row(e.name, *figures, error)
-    _out.print(table)
-    for e in evaluations:
-        _show_confusion(e)
-    _show_labels(evaluations[0])
+def _read_known(path: Path, labels: Sequence[str]) -> list[Example]:
+    """Read a labelled file, and refuse a label that no route can follow from."""
+    examples = read_examples([path])
+    known = {*labels, *FACTS}
+    unknown = sorted({name for example in examples for name in example.labels if name not in known})
+    if unknown:
+        raise DataError(
+            path,
+            None,
+            f"the label {unknown[0]!r} is none that the artifact knows: "
+            f"it knows {', '.join(sorted(known))}.",
+        )
+    return examples
 
 
-def _show_confusion(evaluation: Evaluation) -> None:
-    table = Table(title=f"{evaluation.name}: true route (down), given route (across)")
-    table.add_column("")
-    for name in evaluation.routes:
-        table.add_column(name, justify="right")
-    for name, row in zip(evaluation.routes, evaluation.confusion, strict=True):
-        table.add_row(name, *map(str, row))
-    _out.print(table)
-
-
-def _show_labels(evaluation: Evaluation) -> None:
-    table = Table(title=f"{evaluation.name}: labels")
-    for column in ("label", "precision", "recall", "F1", "rows"):
-        table.add_column(column, justify="left" if column == "label" else "right")
-    for label, s in evaluation.labels.items():
-        figures = (f"{s.precision:.3f}", f"{s.recall:.3f}", f"{s.f1:.3f}")
-        table.add_row(label, *figures, str(s.support))
-    _out.print(table)
+PublicDataOption = Annotated[
+    Path | None,
+    typer.Option(envvar="ROUTER_ML_PUBLIC_DATA", help="Where a recipe's public: files lie."),
+]
 
 
 @app.command()
 def train(
     source: Annotated[Path, typer.Argument(help="A recipe (TOML), or labelled JSON Lines.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The artifact.")] = None,
-    public_data: Annotated[
-        Path | None,
-        typer.Option(envvar="ROUTER_ML_PUBLIC_DATA", help="Where a recipe's public: files lie."),
-    ] = None,
+    public_data: PublicDataOption = None,
 ) -> None:
     """Train a classifier and write it as an artifact."""
-    with _one_sentence():
-        try:
-            from router_ml.training import Recipe, load_recipe
-            from router_ml.training import train as run
-            from router_ml.training.recipe import DataRecipe
-        except ImportError as error:
-            raise MissingExtra("train", "Training") from error
-        if source.suffix == ".toml":
-            recipe, base = load_recipe(source), source.parent
-        else:
-            name = output.name if output else source.name.split(".")[0]
-            data = DataRecipe(files=(str(source.absolute()),))
-            recipe, base = Recipe(name=name, data=data), source.parent
-            if not source.is_file():
-                raise DataError(source, None, "cannot be read: no such file.")
+    with _one_sentence(), _needs_training():
+        from router_ml.training import train as run
+
+        recipe = _recipe(source, output.name if output else None)
         place = output or Path("models") / recipe.name
-        trained = run(recipe, place, base=base, public_data=public_data, progress=_progress)
-        _show_evaluations(trained.evaluations)
-        _out.print(f"Wrote {trained.path}; the graph agrees to {trained.parity:.1e}.")
+        trained = run(
+            recipe, place, base=source.parent, public_data=public_data, progress=_progress
+        )
+        show_evaluations(trained.evaluations)
+        out.print(f"Wrote {trained.path}; the graph agrees to {trained.parity:.1e}.")
+
+
+@app.command()
+def unseen(
+    source: Annotated[Path, typer.Argument(help="A recipe (TOML), or labelled JSON Lines.")],
+    folds: Annotated[int, typer.Option(help="How many parts the sources are divided into.")] = 10,
+    public_data: PublicDataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how right a recipe is on sources it has not seen: train without each, judge it."""
+    with _one_sentence(), _needs_training():
+        from router_ml.training import clean, evaluate_unseen, judge_unseen, read_data
+
+        recipe = _recipe(source, None)
+        cleaned = clean(recipe, read_data(recipe, source.parent, public_data), _progress)
+        found = evaluate_unseen(recipe, judge_unseen(recipe, cleaned, folds, _progress))
+        if as_json:
+            typer.echo(msgspec.json.encode({e.name: e for e in found}).decode())
+        else:
+            show_evaluations(found)
+            show_sources(found[0])
+
+
+@contextmanager
+def _needs_training() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtra("train", "Training") from error
+
+
+def _recipe(source: Path, name: str | None) -> Any:
+    """Load a recipe, or make the default one for a file of labelled rows."""
+    from router_ml.training import Recipe, load_recipe
+    from router_ml.training.recipe import DataRecipe
+
+    if source.suffix == ".toml":
+        return load_recipe(source)
+    if not source.is_file():
+        raise DataError(source, None, "cannot be read: no such file.")
+    data = DataRecipe(files=(glob.escape(str(source.absolute())),))
+    return Recipe(name=name or source.name.split(".")[0], data=data)
 
 
 @contextmanager
 def _progress(stage: str, total: int) -> Iterator[Any]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    text = TextColumn("{task.description}", markup=False)
+    columns = (text, BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=_err) as bar:
         task = bar.add_task(stage, total=total)
         yield lambda rows: bar.advance(task, rows)
+
+
+@app.command("bench")
+def bench_command(
+    artifact: ArtifactOption = None,
+    policy: PolicyOption = None,
+    catalog: CatalogOption = None,
+    calls: Annotated[int, typer.Option(min=100, help="Decisions for each length.")] = 2000,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how fast this machine decides: one at a time, in batches, from a cold start."""
+    with _one_sentence():
+        found = bench(Router.load(artifact, policy=policy, catalog=catalog), calls)
+        if as_json:
+            typer.echo(msgspec.json.encode(found).decode())
+        else:
+            show_bench(found)
 
 
 @app.command()
@@ -254,27 +311,55 @@ def info(
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is loaded: artifact, labels, thresholds, policy, versions."""
-    from router_ml import __version__
-
+    """Say what is loaded, and whether it answers here as it did where it was made."""
     with _one_sentence():
         router = Router.load(artifact, policy=policy, catalog=catalog)
-        config = router.artifact.config
+        rows = router.artifact.golden()
+        difference = router.classifier.replay(rows)
         facts = {
-            "version": __version__,
-            "artifact": str(router.artifact.path),
-            "name": config.name,
-            "thresholds": config.thresholds,
-            "input": config.input,
-            "trained": config.trained,
-            "routes": list(dict.fromkeys(rule.route for rule in router.policy.rules)),
-            "baseline": router.catalog.baseline,
+            **_versions(),
+            **_facts(router),
+            "policy": _policy_source(router.policy, policy),
+            "catalog": "shipped" if catalog is None else str(catalog),
+            "golden": {"rows": len(rows), "largest_difference": difference},
         }
-        encoded = msgspec.json.encode(facts)
+        encoded = msgspec.json.encode(facts).decode()
         if as_json:
-            typer.echo(encoded.decode())
+            typer.echo(encoded)
         else:
-            _out.print_json(encoded.decode())
+            out.print_json(encoded)
+        if not difference <= _GOLDEN_TOLERANCE:  # so written, NaN is an error too
+            raise ArtifactCorrupt(
+                f"{router.artifact.path}: replaying its golden rows gives probabilities that "
+                f"differ by {difference:.1e}; at most {_GOLDEN_TOLERANCE:.0e} is expected."
+            )
+
+
+def _versions() -> dict[str, str]:
+    import onnxruntime
+
+    from router_ml import __version__
+
+    return {"version": __version__, "onnxruntime": onnxruntime.__version__}
+
+
+def _facts(router: Router) -> dict[str, Any]:
+    config = router.artifact.config
+    return {
+        "artifact": str(router.artifact.path),
+        "name": config.name,
+        "thresholds": config.thresholds,
+        "input": config.input,
+        "trained": config.trained,
+        "routes": list(dict.fromkeys(rule.route for rule in router.policy.rules)),
+        "baseline": router.catalog.baseline,
+    }
+
+
+def _policy_source(loaded: Policy, given: Path | None) -> str:
+    if given is not None:
+        return str(given)
+    return "shipped" if loaded == Policy.load() else "one route a label"
 
 
 if __name__ == "__main__":

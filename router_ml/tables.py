@@ -1,0 +1,99 @@
+"""What the command line shows a person: decisions, evaluations and timings as tables."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from router_ml.evaluation import Evaluation
+from router_ml.evaluation.latency import Bench
+from router_ml.router import Router
+from router_ml.types import Decision
+
+# Paths, labels, routes and models are printed as they are: "[x]" in one is no markup of ours.
+out = Console(markup=False, emoji=False)
+
+
+def _table(title: str, *columns: str) -> Table:
+    """Make a table whose first column is text and whose others are figures."""
+    table = Table(title=title)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    return table
+
+
+def show_decision(decision: Decision, router: Router) -> None:
+    """Show one decision, with the price of its model and a bar for each probability."""
+    known = router.catalog.models.get(decision.model or "")
+    price = f"  (${known.output_price:.2f} per million output tokens)" if known else ""
+    lines = {
+        "route": decision.route,
+        "model": f"{decision.model or '-'}{price}",
+        "fallbacks": ", ".join(decision.fallbacks) or "-",
+        "labels": ", ".join(decision.labels) or "(none)",
+        "reason": f"{decision.reason}, confidence {decision.confidence:.2f}",
+        "parameters": ", ".join(f"{k}={v}" for k, v in decision.parameters.items()) or "-",
+    }
+    table = Table(show_header=False, box=None)
+    for name, value in lines.items():
+        table.add_row(Text(name, "bold"), value)
+    for label, p in decision.probabilities.items():
+        table.add_row(f"  {label}", f"{p:.3f} {'█' * round(20 * p)}")
+    out.print(table)
+
+
+def show_evaluations(evaluations: list[Evaluation]) -> None:
+    """Show evaluations in one table, the confusion of each, and the first one's labels."""
+    figures = ("rows", "route accuracy", "mean over sources", "macro-F1", "calibration error")
+    table = _table("", "", *figures)
+    for e in evaluations:
+        error = "-" if e.calibration_error is None else f"{e.calibration_error:.4f}"
+        shares = (f"{e.accuracy:.4f}", f"{e.macro_source_accuracy:.4f}", f"{e.macro_f1:.4f}")
+        table.add_row(e.name, str(e.rows), *shares, error)
+    out.print(table)
+    for e in evaluations:
+        _confusion(e)
+    _labels(evaluations[0])
+
+
+def _confusion(evaluation: Evaluation) -> None:
+    title = f"{evaluation.name}: true route (down), given route (across)"
+    table = _table(title, "", *evaluation.routes)
+    for name, row in zip(evaluation.routes, evaluation.confusion, strict=True):
+        table.add_row(name, *map(str, row))
+    out.print(table)
+
+
+def _labels(evaluation: Evaluation) -> None:
+    table = _table(f"{evaluation.name}: labels", "label", "precision", "recall", "F1", "rows")
+    for label, s in evaluation.labels.items():
+        figures = (f"{s.precision:.3f}", f"{s.recall:.3f}", f"{s.f1:.3f}")
+        table.add_row(label, *figures, str(s.support))
+    out.print(table)
+
+
+def show_sources(evaluation: Evaluation) -> None:
+    """Show how right it was on each source."""
+    title = f"{evaluation.name}: sources, the hardest first"
+    table = _table(title, "source", "route accuracy", "rows")
+    for source, (accuracy, rows) in sorted(evaluation.by_source.items(), key=lambda s: s[1]):
+        table.add_row(source, f"{accuracy:.4f}", str(rows))
+    out.print(table)
+
+
+def show_bench(found: Bench) -> None:
+    """Show latencies, batches and the cold start."""
+    title = "one Router.route call, in microseconds"
+    table = _table(title, "language", "characters", "p50", "p99", "p99.9")
+    for language, by_length in found.latency.items():
+        for length, t in by_length.items():
+            times = (f"{t.p50_us:.1f}", f"{t.p99_us:.1f}", f"{t.p999_us:.1f}")
+            table.add_row(language, f"{length:,}", *times)
+    out.print(table)
+    memory = "" if found.start.resident_mb is None else f", {found.start.resident_mb:.0f} MiB"
+    out.print(
+        f"Batches: {found.one_core_per_s:,.0f} short prompts a second on one core, "
+        f"{found.all_cores_per_s:,.0f} on {found.cores}."
+    )
+    out.print(f"Import, load and first decision: {found.start.load_ms:.0f} ms{memory}.")
