@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -8,9 +9,13 @@ from router_ml import Router
 from router_ml.classifier import feed_bytes
 from router_ml.errors import RecipeError, TrainingError
 from router_ml.request import model_text, read_request
-from router_ml.training import Recipe, load_recipe, train
+from router_ml.training import Recipe, clean, load_recipe, read_data, train
+from router_ml.training.ngram_encoder import NgramEncoder
+from router_ml.training.progress import silent
 from router_ml.training.recipe import DataRecipe, EncoderRecipe, HeadRecipe
+from router_ml.training.unseen import leave_out
 
+PROMPTS = Path(__file__).parent.parent / "training" / "prompts"
 WORDS = {
     "billing": ["invoice", "refund", "charge", "card", "receipt", "tax"],
     "legal": ["contract", "clause", "lawsuit", "lawyer", "court", "liability"],
@@ -34,7 +39,7 @@ def recipe_for(path, **parts):
 
 
 @pytest.mark.parametrize("key", ["label", "labels"])
-def test_a_new_head_on_the_shipped_encoder(tmp_path, key):
+def test_own_labels_without_torch(tmp_path, key):
     path = write_rows(tmp_path / "rows.jsonl", key=key)
     trained = train(recipe_for(path), tmp_path / "mine")
     assert trained.evaluations[0].accuracy > 0.9
@@ -42,11 +47,48 @@ def test_a_new_head_on_the_shipped_encoder(tmp_path, key):
     assert router.route("the invoice and my refund, card charge").route == "billing"
 
 
+def natural_rows(path, per_label=150):
+    themes = {"code": "code-three", "creative": "creative-three"}
+    rows = []
+    for label, theme in themes.items():
+        lines = (PROMPTS / f"{theme}.jsonl").read_text().splitlines()
+        found = [row["prompt"] for row in map(json.loads, lines) if row["labels"] == [label]]
+        rows += [{"prompt": prompt, "label": label} for prompt in found[:per_label]]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def test_a_new_head_on_the_shipped_encoder(tmp_path):
+    path = natural_rows(tmp_path / "rows.jsonl")
+    encoder = EncoderRecipe(kind="shipped")
+    trained = train(recipe_for(path, encoder=encoder), tmp_path / "mine")
+    assert trained.evaluations[0].accuracy > 0.9
+    assert Router.load(trained.path).route("git rebase onto main, step by step").route == "code"
+
+
 @pytest.mark.parametrize("classifier", ["MLPClassifier", "RandomForestClassifier"])
 def test_any_scikit_learn_head(tmp_path, classifier):
     path = write_rows(tmp_path / "rows.jsonl", key="labels")
     head = HeadRecipe(classifier, {"max_iter": 500} if "MLP" in classifier else {})
     assert train(recipe_for(path, head=head), tmp_path / "mine").parity < 1e-4
+
+
+@pytest.mark.parametrize("classifier", ["LinearSVC", "SVC", "VotingClassifier", "Nonsense"])
+def test_classifiers_without_probabilities(tmp_path, classifier):
+    path = write_rows(tmp_path / "rows.jsonl")
+    with pytest.raises(RecipeError, match=classifier):
+        train(recipe_for(path, head=HeadRecipe(classifier)), tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()
+
+
+def test_the_ngram_table_is_what_numpy_says(tmp_path):
+    turns = ["an invoice", "a clause of the contract", "证明根号2是无理数", "x" * 300, "y"]
+    texts = [model_text(read_request(turn)) for turn in turns]
+    texts += [text._replace(context=b"an earlier turn") for text in texts]
+    encoder = NgramEncoder.fit(texts, (2, 3), table_bits=12, width=4, seed=1)
+    graph = onnxruntime.InferenceSession(encoder.graph().SerializeToString())
+    served = graph.run(None, feed_bytes(texts))[0]
+    np.testing.assert_allclose(served, encoder.embed(texts), atol=1e-5)
 
 
 def test_the_byte_encoder_trains_exports_and_repeats(tmp_path):
@@ -58,6 +100,24 @@ def test_the_byte_encoder_trains_exports_and_repeats(tmp_path):
     second = train(recipe, tmp_path / "b")
     assert first.parity < 1e-4
     assert (tmp_path / "a/model.onnx").read_bytes() == (second.path / "model.onnx").read_bytes()
+
+
+def test_the_graph_computes_what_the_module_was_trained_to():
+    pytest.importorskip("sentence_transformers")
+    import torch
+
+    from router_ml.training.byte_encoder import ByteEncoder, joined
+
+    encoder = ByteEncoder((2, 3, 6), table_bits=12, width=8, hidden=16).eval()
+    encoder.quantize()
+    turns = ["a", "now prove it", "x" * 95 + "yz", "证明根号2是无理数" * 20, "tab\tand\nline"]
+    texts = [model_text(read_request(turn)) for turn in turns]
+    texts += [text._replace(context=b"an earlier turn, and " * 9) for text in texts]
+    graph = onnxruntime.InferenceSession(encoder.to_onnx().SerializeToString())
+    with torch.no_grad():
+        trained = encoder(encoder.preprocess([joined(text) for text in texts]))
+    served = graph.run(None, feed_bytes(texts))[0]
+    np.testing.assert_allclose(served, trained["sentence_embedding"].numpy(), atol=1e-5)
 
 
 def test_a_real_transformer(tmp_path):
@@ -72,8 +132,6 @@ def test_a_real_transformer(tmp_path):
 
 
 def _package_root(package):
-    from pathlib import Path
-
     return Path(package.__file__).parent
 
 
@@ -87,14 +145,41 @@ def test_bytes_padding_and_context_do_not_change_a_row(router):
     np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
-def test_one_label_or_too_few_examples(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_text(
-        "\n".join(json.dumps({"prompt": f"word{'x' * n} {n}", "label": "a"}) for n in range(40))
-    )
-    with pytest.raises(TrainingError, match=r"nothing to tell apart|Too few"):
+def test_nine_rows_a_label_are_enough_to_say_something(tmp_path):
+    path = write_rows(tmp_path / "rows.jsonl", rows=18)
+    assert train(recipe_for(path), tmp_path / "mine").evaluations[0].rows > 0
+
+
+def test_one_label_only(tmp_path):
+    path = write_rows(tmp_path / "rows.jsonl", rows=60)
+    lines = [row for row in path.read_text().splitlines() if "billing" in row]
+    path.write_text("\n".join(lines))
+    with pytest.raises(TrainingError, match="nothing to tell apart"):
         train(recipe_for(path), tmp_path / "mine")
-    assert not (tmp_path / "mine").exists()
+
+
+def test_what_is_measured_on_is_not_learned_from(tmp_path):
+    path = write_rows(tmp_path / "rows.jsonl")
+    test = tmp_path / "test.jsonl"
+    test.write_text("\n".join(path.read_text().splitlines()[:10]))
+    data = DataRecipe(files=(str(path),), test=(str(test),))
+    config = Router.load(train(Recipe(data=data), tmp_path / "mine").path).artifact.config
+    assert config.trained["data"]["test_duplicates_dropped"] == 10
+
+
+def test_a_recipe_that_measures_nothing(tmp_path):
+    path = write_rows(tmp_path / "rows.jsonl")
+    with pytest.raises(RecipeError, match="Nothing would be measured"):
+        train(Recipe(data=DataRecipe(files=(str(path),), test_share=0)), tmp_path / "mine")
+
+
+def test_public_files_alone_need_their_place(tmp_path):
+    with pytest.raises(RecipeError, match="--public-data"):
+        train(Recipe(data=DataRecipe(files=("public:rows.jsonl",))), tmp_path / "mine")
+
+
+def test_too_few_examples(tmp_path):
+    path = tmp_path / "rows.jsonl"
     write_rows(path, 20)
     path.write_text(path.read_text() + json.dumps({"prompt": "lonely", "label": "rare"}))
     with pytest.raises(TrainingError, match=r"rare \(1\)"):
@@ -108,6 +193,118 @@ def test_recipe_errors(tmp_path):
         load_recipe(path)
     with pytest.raises(RecipeError, match="matches"):
         train(Recipe(data=DataRecipe(files=("none*.jsonl",))), tmp_path / "mine", base=tmp_path)
+
+
+def sourced_rows(path, sources=4, rows=160):
+    lines = write_rows(path, rows, key="labels").read_text().splitlines()
+    sourced = [
+        json.loads(line) | {"source": f"s{n // 2 % sources}"} for n, line in enumerate(lines)
+    ]
+    path.write_text("\n".join(map(json.dumps, sourced)))
+    return path
+
+
+def test_sources_are_left_out_whole_and_each_row_is_judged_once(tmp_path):
+    recipe = recipe_for(sourced_rows(tmp_path / "rows.jsonl"))
+    cleaned = clean(recipe, read_data(recipe, tmp_path, None), silent)
+    judged = []
+    for seen, unseen in leave_out(cleaned, 2):
+        names = [{cleaned.examples[row].source for row in rows} for rows in (seen, unseen)]
+        assert not names[0] & names[1]
+        judged += unseen.tolist()
+    assert sorted(judged) == list(range(len(cleaned.examples)))
+
+
+def test_calibration_on_unseen_sources_leaves_every_row_to_learn_from(tmp_path):
+    path = sourced_rows(tmp_path / "rows.jsonl")
+    data = DataRecipe(files=(str(path),), test_share=0, unseen_folds=2)
+    trained = train(Recipe(name="mine", data=data), tmp_path / "mine")
+    config = Router.load(trained.path).artifact.config
+    assert config.calibration["on"] == "unseen sources"
+    assert config.trained["data"]["calibration"] == 0
+    assert trained.evaluations[0].name == "unseen sources"
+    assert trained.evaluations[0].rows == config.trained["data"]["rows"]
+
+
+def test_more_folds_than_sources(tmp_path):
+    path = sourced_rows(tmp_path / "rows.jsonl", sources=2)
+    data = DataRecipe(files=(str(path),), unseen_folds=3)
+    with pytest.raises(TrainingError, match="3 folds cannot be made of 2 sources"):
+        train(Recipe(data=data), tmp_path / "mine")
+
+
+def test_a_label_of_one_source_cannot_be_judged_unseen(tmp_path):
+    path = sourced_rows(tmp_path / "rows.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    named = [row | {"source": row["labels"][0]} for row in rows]
+    path.write_text("\n".join(map(json.dumps, named)))
+    data = DataRecipe(files=(str(path),), unseen_folds=2)
+    with pytest.raises(TrainingError, match=r"Every row of the label '(billing|legal)' is held"):
+        train(Recipe(data=data), tmp_path / "mine")
+
+
+def test_a_static_embedding(tmp_path):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import ByteLevelBPETokenizer
+
+    path = write_rows(tmp_path / "rows.jsonl")
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator(path.read_text().splitlines(), 400, show_progress=False)
+    module = StaticEmbedding(tokenizer._tokenizer, embedding_dim=64)
+    place = tmp_path / "static"
+    sentence_transformers.SentenceTransformer(modules=[module]).save(str(place))
+    encoder = EncoderRecipe(kind="static", model=str(place), max_tokens=12)
+    trained = train(recipe_for(path, encoder=encoder), tmp_path / "mine")
+    assert trained.parity < 1e-4
+    assert Router.load(trained.path).artifact.config.input.max_tokens == 12
+
+
+def test_the_byte_encoder_is_a_sentence_transformers_module(tmp_path):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    from router_ml.training.byte_encoder import ByteEncoder
+
+    model = sentence_transformers.SentenceTransformer(modules=[ByteEncoder(table_bits=10, width=8)])
+    before = model.encode(["an invoice", "图中有几只猫"])
+    model.save(str(tmp_path / "model"))
+    place = str(tmp_path / "model")
+    loaded = sentence_transformers.SentenceTransformer(place, trust_remote_code=True)
+    np.testing.assert_allclose(loaded.encode(["an invoice", "图中有几只猫"]), before, atol=1e-6)
+
+
+def test_the_byte_encoder_works_with_the_sentence_transformers_trainer(tmp_path):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    from datasets import Dataset
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+    from router_ml.training.byte_encoder import ByteEncoder
+
+    encoder = ByteEncoder(table_bits=10, width=8, hidden=16)
+    model = sentence_transformers.SentenceTransformer(modules=[encoder], device="cpu")
+    before = encoder.table.weight.detach().clone()
+    pairs = {"anchor": ["a bill", "a suit"] * 8, "positive": ["an invoice", "a court case"] * 8}
+    arguments = sentence_transformers.SentenceTransformerTrainingArguments(
+        output_dir=str(tmp_path), max_steps=2, report_to=[], save_strategy="no", use_cpu=True
+    )
+    sentence_transformers.SentenceTransformerTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_dict(pairs),
+        loss=MultipleNegativesRankingLoss(model),
+    ).train()
+    assert not before.equal(encoder.table.weight)
+
+
+def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
+    path = write_rows(tmp_path / "rows.jsonl")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("router_ml.training.artifact_files.load_artifact", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe_for(path), tmp_path / "out" / "mine")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_foreign_directory_is_not_replaced(tmp_path):
