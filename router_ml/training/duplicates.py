@@ -63,66 +63,62 @@ def drop_duplicates(
         avoid: examples of which no duplicate may be kept, whatever its labels.
 
     """
-    known = _Index(near)
-    for example in avoid:
-        known.add(_sketch(fold(example)))
     by_text: dict[str, list[Example]] = defaultdict(list)
-    leaked = 0
     for example in examples:
-        text = fold(example)
-        if avoid and known.has(_sketch(text)):
-            leaked += 1
-        else:
-            by_text[text].append(example)
+        by_text[fold(example)].append(example)
     unique = {text: rows for text, rows in by_text.items() if len({r.labels for r in rows}) == 1}
     conflicts = sum(len(rows) for text, rows in by_text.items() if text not in unique)
-    kept, groups = _group([(t, rows[0]) for t, rows in unique.items()], near, same_group, done)
-    dropped = len(examples) - conflicts - leaked - len(kept)
-    return Cleaned(kept, groups, dropped, conflicts, leaked)
+    known = _Index(near, [_sketch(fold(example)) for example in avoid])
+    grouping = _Grouping(near, same_group, known)
+    for text, rows in unique.items():
+        grouping.add(text, rows)
+        done(len(rows))
+    dropped = len(examples) - conflicts - grouping.leaked - len(grouping.kept)
+    return Cleaned(grouping.kept, grouping.groups, dropped, conflicts, grouping.leaked)
 
 
 class _Index:
     """Sketches by which to tell whether one is near."""
 
-    def __init__(self, near: float) -> None:
-        self.near = near
+    def __init__(self, near: float, sketches: Sequence[MinHash]) -> None:
+        self.near, self.sketches = near, sketches
         self.index = MinHashLSH(threshold=near, num_perm=_PERMUTATIONS)
-        self.sketches: list[MinHash] = []
-
-    def add(self, sketch: MinHash) -> None:
-        self.index.insert(len(self.sketches), sketch)
-        self.sketches.append(sketch)
+        for at, sketch in enumerate(sketches):
+            self.index.insert(at, sketch)
 
     def has(self, sketch: MinHash) -> bool:
         found = self.index.query(sketch)
         return any(sketch.jaccard(self.sketches[at]) >= self.near for at in found)
 
 
-def _group(
-    rows: Sequence[tuple[str, Example]],
-    near: float,
-    same_group: float,
-    done: Callable[[int], object],
-) -> tuple[list[Example], list[int]]:
-    index = MinHashLSH(threshold=same_group, num_perm=_PERMUTATIONS)
-    hashes: list[MinHash] = []
-    kept: list[Example] = []
-    groups: list[int] = []
-    for text, example in rows:
-        done(1)
-        sketch = _sketch(text)
-        relatives = [
-            (at, similarity)
-            for at in index.query(sketch)
-            if (similarity := sketch.jaccard(hashes[at])) >= same_group
-        ]
-        if any(s >= near and kept[at].labels == example.labels for at, s in relatives):
-            continue
-        index.insert(len(kept), sketch)
-        groups.append(_merge(groups, [at for at, _ in relatives]))
-        kept.append(example)
-        hashes.append(sketch)
-    return kept, groups
+class _Grouping:
+    """Rows kept so far, with the groups of near relatives they form."""
+
+    def __init__(self, near: float, same_group: float, avoid: _Index) -> None:
+        self.near, self.same_group, self.avoid = near, same_group, avoid
+        self.index = MinHashLSH(threshold=same_group, num_perm=_PERMUTATIONS)
+        self.sketches: list[MinHash] = []
+        self.kept: list[Example] = []
+        self.groups: list[int] = []
+        self.leaked = 0
+
+    def add(self, text: str, rows: Sequence[Example]) -> None:
+        """Keep the first of rows that say the same, unless a near one is kept already."""
+        sketch, example = _sketch(text), rows[0]
+        if self.avoid.has(sketch):
+            self.leaked += len(rows)
+            return
+        relatives = self._relatives(sketch)
+        if any(s >= self.near and self.kept[at].labels == example.labels for at, s in relatives):
+            return
+        self.index.insert(len(self.kept), sketch)
+        self.groups.append(_merge(self.groups, [at for at, _ in relatives]))
+        self.kept.append(example)
+        self.sketches.append(sketch)
+
+    def _relatives(self, sketch: MinHash) -> list[tuple[int, float]]:
+        found = [(at, sketch.jaccard(self.sketches[at])) for at in self.index.query(sketch)]
+        return [(at, similarity) for at, similarity in found if similarity >= self.same_group]
 
 
 def _merge(groups: list[int], relatives: Sequence[int]) -> int:
