@@ -11,6 +11,7 @@ from router_ml.errors import RecipeError, TrainingError
 from router_ml.request import model_text, read_request
 from router_ml.training import Recipe, clean, load_recipe, read_data, train
 from router_ml.training.ngram_encoder import NgramEncoder
+from router_ml.training.planting import plant
 from router_ml.training.progress import silent
 from router_ml.training.recipe import DataRecipe, EncoderRecipe, HeadRecipe
 from router_ml.training.unseen import leave_out
@@ -293,6 +294,26 @@ def test_the_byte_encoder_works_with_the_sentence_transformers_trainer(tmp_path)
         loss=MultipleNegativesRankingLoss(model),
     ).train()
     assert not before.equal(encoder.table.weight)
+
+
+def test_planted_requests_keep_their_labels_and_stand_at_an_end():
+    asks = [model_text(read_request(f"how many ways to seat {n} guests")) for n in range(20)]
+    pastes = [
+        model_text(read_request(f"minutes of meeting {n}: " + "blah " * 90)) for n in range(9)
+    ]
+    targets = np.array([[1.0]] * 20 + [[0.0]] * 9, np.float32)
+    planted = plant([*asks, *pastes], targets, share=0.5, seed=1)
+    assert len(planted.texts) == 14
+    for text, row in zip(planted.texts, planted.rows, strict=True):
+        ask = asks[row].turn
+        assert targets[row] == 1
+        assert text.turn.startswith(ask) or text.turn.endswith(ask)
+        assert b"minutes of meeting" in text.turn
+
+
+def test_nothing_is_planted_without_documents():
+    asks = [model_text(read_request("short"))] * 3
+    assert plant(asks, np.ones((3, 1), np.float32), share=1.0, seed=1).texts == []
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):

@@ -110,10 +110,12 @@ class ByteEncoder(InputModule):
         return float("inf")
 
     def quantize(self) -> None:
-        """Round the table to the 255 steps the exported graph stores."""
+        """Round the table to the 255 whole steps the exported graph stores.
+
+        Sums of whole numbers are exact, here as there, and their length does not matter.
+        """
         with torch.no_grad():
-            scale = self._scale()
-            self.table.weight.copy_(torch.round(self.table.weight / scale) * scale)
+            self.table.weight.copy_(torch.round(self.table.weight / self._scale()))
 
     def _scale(self) -> float:
         return max(float(self.table.weight.detach().abs().max()), 1e-12) / _INT8

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from router_ml.request import ModelText
 from router_ml.training.encoders import Embeddings, Encoder, encode, make_encoder
 from router_ml.training.heads import Array, Head, fit_head
+from router_ml.training.planting import plant
 from router_ml.training.prepare import Data
 from router_ml.training.progress import Progress, silent
 from router_ml.training.recipe import Recipe
@@ -45,8 +48,11 @@ def fit(recipe: Recipe, data: Data, scratch: Path, progress: Progress) -> Fitted
     """
     rows = data.split.train
     texts, targets, weights = data.texts(rows), data.targets[rows], data.weights[rows]
+    planted = plant(texts, targets, recipe.data.planted, recipe.seed)
+    texts += planted.texts
+    targets, weights = (np.concatenate([a, a[planted.rows]]) for a in (targets, weights))
     trained = recipe.encoder.kind == "bytes"
-    total = len(rows) * recipe.encoder.epochs if trained else 0
+    total = len(texts) * recipe.encoder.epochs if trained else 0
     with (progress if trained else silent)("Training the encoder", total) as done:
         encoder = make_encoder(
             recipe.encoder, texts, targets, weights, data.single_label, recipe.seed, done

@@ -34,6 +34,8 @@ class DataRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             with the same labels are one.
         same_group: similarity from which two rows stay on one side of the split.
         min_examples: fewer rows than this of a label are an error.
+        planted: rows to add to those learned from, as a share of them: requests at the
+            head or the tail of texts that carry no label. Never measured on.
         weights: glob over `source` -> weight of its rows in training; the first match.
 
     """
@@ -47,6 +49,7 @@ class DataRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     near_duplicate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.9
     same_group: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.6
     min_examples: Annotated[int, msgspec.Meta(ge=2)] = 8
+    planted: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     weights: dict[str, float] = {}
 
 
