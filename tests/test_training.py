@@ -4,12 +4,14 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from router_ml import Router
 from router_ml.classifier import feed_bytes
 from router_ml.errors import RecipeError, TrainingError
 from router_ml.request import model_text, read_request
 from router_ml.training import Recipe, clean, load_recipe, read_data, train
+from router_ml.training.heads import Calibration, Head
 from router_ml.training.ngram_encoder import NgramEncoder
 from router_ml.training.planting import plant
 from router_ml.training.progress import silent
@@ -294,6 +296,14 @@ def test_the_byte_encoder_works_with_the_sentence_transformers_trainer(tmp_path)
         loss=MultipleNegativesRankingLoss(model),
     ).train()
     assert not before.equal(encoder.table.weight)
+
+
+def test_scores_are_calibrated_before_they_are_rounded_to_probabilities():
+    model = LogisticRegression().fit([[-1.0], [1.0]], [0, 1])
+    model.coef_, model.intercept_ = np.array([[100.0]]), np.zeros(1)
+    head = Head((model,), 1, False, Calibration(np.array([0.3]), np.zeros(1)))
+    found = head.predict_proba(np.array([[-1.0], [1.0]], np.float32))
+    np.testing.assert_allclose(found[:, 0], 1 / (1 + np.exp([30.0, -30.0])), rtol=1e-9)
 
 
 def test_planted_requests_keep_their_labels_and_stand_at_an_end():

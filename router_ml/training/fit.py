@@ -32,7 +32,7 @@ class Fitted(NamedTuple):
     scratch: Path
 
     def raw(self, texts: Sequence[ModelText], progress: Progress) -> Array:
-        """Return uncalibrated probabilities, [n, labels]."""
+        """Return what the head says before calibration, [n, labels]: see `Head.raw`."""
         return self.head.raw(_encode(self.encoder, self.scratch, texts, progress))
 
 

@@ -21,8 +21,8 @@ from router_ml.errors import RecipeError, TrainingError
 from router_ml.training.recipe import HeadRecipe
 
 Array = NDArray[np.float64]
-EPSILON, _FINE = 1e-6, 1e-12
-"""No probability is nearer to 0 or 1 before its logit is taken: in float32, in float64."""
+EPSILON = 1e-6
+"""No probability in float32 is nearer to 0 or 1 before its logit is taken."""
 _DEFAULTS: dict[str, Any] = {"max_iter": 2000, "C": 10.0}
 """Embeddings have length about 1: scikit-learn's own C = 1 holds a head back on them."""
 
@@ -62,13 +62,23 @@ class Head(NamedTuple):
         return all(isinstance(model, LogisticRegression) for model in self.models)
 
     def raw(self, embeddings: NDArray) -> Array:
-        """Return uncalibrated probabilities, [n, labels]."""
-        least = _FINE if self.linear else EPSILON
-        embeddings = embeddings.astype(np.float64 if self.linear else np.float32)
+        """Return what is calibrated, [n, labels]: a label's log-odds, or, if labels
+        exclude each other, log-probabilities but for a constant a row.
+        """
+        if self.linear:
+            return self._scores(embeddings.astype(np.float64))
+        columns = [model.predict_proba(embeddings.astype(np.float32)) for model in self.models]
         if self.single_label:
-            return np.clip(self.models[0].predict_proba(embeddings), least, 1 - least)
-        columns = [model.predict_proba(embeddings)[:, 1] for model in self.models]
-        return np.clip(np.stack(columns, 1), least, 1 - least)
+            return np.log(np.clip(columns[0], EPSILON, 1 - EPSILON))
+        return logit(np.clip(np.stack([p[:, 1] for p in columns], 1), EPSILON, 1 - EPSILON))
+
+    def _scores(self, embeddings: Array) -> Array:
+        """Return the scores themselves: as probabilities they would be rounded to 0 or 1."""
+        scores = [model.decision_function(embeddings) for model in self.models]
+        if not self.single_label:
+            return np.stack(scores, 1)
+        only = scores[0]
+        return only if only.ndim == 2 else np.stack([np.zeros_like(only), only], 1)
 
     def predict_proba(self, embeddings: NDArray) -> Array:
         """Return calibrated probabilities, [n, labels]."""
@@ -76,10 +86,10 @@ class Head(NamedTuple):
 
 
 def calibrated(raw: Array, calibration: Calibration, single_label: bool) -> Array:
-    """Apply a calibration to uncalibrated probabilities, [n, labels]."""
+    """Apply a calibration to what `Head.raw` gave; return probabilities, [n, labels]."""
     if single_label:
-        return softmax(calibration.slope * np.log(raw), axis=1)
-    return expit(calibration.slope * logit(raw) + calibration.intercept)
+        return softmax(calibration.slope * raw, axis=1)
+    return expit(calibration.slope * raw + calibration.intercept)
 
 
 def fit_head(
@@ -150,7 +160,7 @@ def fit_calibration(raw: Array, targets: NDArray[np.float32], single_label: bool
     """Fit the calibration on rows that neither encoder nor head has seen.
 
     Args:
-        raw: uncalibrated probabilities, [n, labels].
+        raw: of `Head.raw`, [n, labels].
         targets: 0 or 1, [n, labels].
         single_label: whether the labels exclude each other.
 
@@ -162,17 +172,17 @@ def _fit_platt(raw: Array, targets: NDArray[np.float32]) -> Calibration:
     calibration = Calibration.none(raw.shape[1])
     for column, answer in enumerate(targets.T):
         if 0 < answer.sum() < len(answer):  # a label absent here keeps what the head says
-            model = LogisticRegression(C=10.0).fit(logit(raw[:, [column]]), answer)
+            model = LogisticRegression(C=10.0).fit(raw[:, [column]], answer)
             calibration.slope[column] = max(float(model.coef_[0, 0]), 1e-3)
             calibration.intercept[column] = float(model.intercept_[0])
     return calibration
 
 
 def _fit_temperature(raw: Array, targets: NDArray[np.float32]) -> Calibration:
-    log_raw, answer = np.log(raw), targets.argmax(1)
+    answer = targets.argmax(1)
 
     def loss(slope: float) -> float:
-        chosen = softmax(slope * log_raw, axis=1)[np.arange(len(answer)), answer]
+        chosen = softmax(slope * raw, axis=1)[np.arange(len(answer)), answer]
         return float(-np.log(np.clip(chosen, EPSILON, 1)).mean())
 
     slope = minimize_scalar(loss, bounds=(0.1, 10), method="bounded").x

@@ -42,7 +42,7 @@ class Unseen(NamedTuple):
 
     Attributes:
         data: the rows, all of them for learning.
-        raw: uncalibrated probabilities, [n, labels].
+        raw: of `Head.raw`, [n, labels].
         fold: which fold each row was left out with, [n].
 
     """
