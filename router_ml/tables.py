@@ -14,6 +14,9 @@ from router_ml.types import Decision
 # Paths, labels, routes and models are printed as they are: "[x]" in one is no markup of ours.
 out = Console(markup=False, emoji=False)
 
+_MOST_ROUTES = 12
+"""A confusion matrix with more columns than this fits no terminal; `--json` has it."""
+
 
 def _table(title: str, *columns: str) -> Table:
     """Make a table whose first column is text and whose others are figures."""
@@ -53,7 +56,8 @@ def show_evaluations(evaluations: list[Evaluation]) -> None:
         table.add_row(e.name, str(e.rows), *shares, error)
     out.print(table)
     for e in evaluations:
-        _confusion(e)
+        if len(e.routes) <= _MOST_ROUTES:
+            _confusion(e)
     _labels(evaluations[0])
 
 

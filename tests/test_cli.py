@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 from router_ml.artifact import find_artifact
 from router_ml.catalog import SHIPPED_CATALOG
 from router_ml.cli import app
+from router_ml.evaluation import Evaluation
 from router_ml.policy import SHIPPED_POLICY
+from router_ml.tables import show_evaluations
 
 POLICY, CATALOG = str(SHIPPED_POLICY), str(SHIPPED_CATALOG)
 
@@ -270,3 +272,12 @@ def test_a_missing_file(tmp_path):
         result = run(app, [command, str(tmp_path / "none.jsonl")])
         assert result.exit_code == 1
         assert "none.jsonl" in result.stderr.replace("\n", "")
+
+
+@pytest.mark.parametrize(("labels", "shown"), [(2, True), (20, False)])
+def test_a_confusion_matrix_is_shown_where_it_fits(labels, shown, capsys):
+    names = tuple(f"r{number}" for number in range(labels))
+    counts = [[1] * labels for _ in names]
+    found = Evaluation("mine", labels, 1.0, 1.0, names, counts, {}, 1.0, 0.0, {})
+    show_evaluations([found])
+    assert ("true route" in capsys.readouterr().out) == shown
