@@ -25,7 +25,7 @@ import numpy as np
 from peers import Peer, all_peers
 
 from router_ml.classifier import plain_text
-from router_ml.evaluation import Evaluation, Judged, compare, judge, slice_rows
+from router_ml.evaluation import Evaluation, Judged, compare, judge
 from router_ml.examples import Example, read_examples
 from router_ml.router import default_policy
 from router_ml.training import Recipe, clean, judge_unseen, load_recipe, read_data
@@ -97,24 +97,13 @@ def report(
             f"| {name} | {e.accuracy:.4f} | {e.macro_source_accuracy:.4f} "
             f"| {e.macro_f1:.4f} | {e.calibration_error:.4f} |"
         )
-    right = {name: _right(examples, said, labels) for name, said in judged.items()}
     by_slice = {
-        name: {who: float(np.mean(hits[rows])) for who, hits in right.items()} | {"rows": len(rows)}
-        for name, rows in slice_rows(examples).items()
-        if len(rows) >= SMALLEST_SLICE
+        name: {who: e.slices[name].accuracy for who, e in found.items()} | {"rows": part.rows}
+        for name, part in found[OURS].slices.items()
+        if part.rows >= SMALLEST_SLICE
     }
     print_slices(by_slice)
     return {"systems": {name: _figures(e) for name, e in found.items()}, "slices": by_slice}
-
-
-def _right(examples: Sequence[Example], judged: Judged, labels: Sequence[str]) -> np.ndarray:
-    choose = default_policy(labels).choose
-    return np.array(
-        [
-            choose(frozenset(e.labels)).route == choose(frozenset(given)).route
-            for e, given in zip(examples, judged.given, strict=True)
-        ]
-    )
 
 
 def _figures(evaluation: Evaluation) -> dict[str, object]:
@@ -165,7 +154,7 @@ def main() -> None:
 
 
 def _by_words(example: Example) -> bool:
-    return not example.has_parts and bool(example.text.says_something)
+    return not example.has_parts and example.text.says_something
 
 
 def _wanted(name: str, only: str | None) -> bool:

@@ -14,8 +14,8 @@ from router_ml.classifier import Classifier
 from router_ml.evaluation.keywords import keyword_labels
 from router_ml.evaluation.slices import Mistake, Slice, slice_accuracy
 from router_ml.examples import Example
-from router_ml.policy import Decider, Policy, confidence_of
-from router_ml.types import Prediction
+from router_ml.policy import Decider, Policy
+from router_ml.types import Decision, Prediction
 
 _BINS = 15
 _MISTAKES = 20
@@ -148,20 +148,21 @@ def compare(
         policy: says which route a set of labels takes.
 
     """
-    routes = _given_routes(policy, labels, examples, judged)
+    decisions = _decisions(policy, labels, examples, judged)
+    routes = [decision.route for decision in decisions]
     error = _calibration_by_words(examples, judged, labels)
     found = _compare(name, examples, judged.given, routes, labels, policy, error)
-    return msgspec.structs.replace(found, mistakes=_mistakes(examples, judged, labels, policy))
+    return msgspec.structs.replace(found, mistakes=_mistakes(examples, decisions, policy))
 
 
-def _given_routes(
+def _decisions(
     policy: Policy, labels: Sequence[str], examples: Sequence[Example], judged: Judged
-) -> list[str]:
+) -> list[Decision]:
     """Decide as the router does, doubt included."""
     decide = Decider(policy)
     rows = zip(judged.given, judged.probabilities.tolist(), examples, strict=True)
     return [
-        decide(Prediction(given, dict(zip(labels, row, strict=True))), facts_of(example)).route
+        decide(Prediction(given, dict(zip(labels, row, strict=True))), facts_of(example))
         for given, row, example in rows
     ]
 
@@ -178,18 +179,14 @@ def _calibration_by_words(
 
 
 def _mistakes(
-    examples: Sequence[Example], judged: Judged, labels: Sequence[str], policy: Policy
+    examples: Sequence[Example], decisions: Sequence[Decision], policy: Policy
 ) -> list[Mistake]:
     found: list[Mistake] = []
-    for example, given, row in zip(examples, judged.given, judged.probabilities, strict=True):
-        facts = facts_of(example)
+    for example, decision in zip(examples, decisions, strict=True):
         true_route = _route(policy, example.labels, example)
-        choice = policy.choose(frozenset(given) | facts)
-        if true_route != choice.route:
-            prediction = Prediction(given, dict(zip(labels, row.tolist(), strict=True)))
-            confidence = confidence_of(choice, prediction, facts)
+        if true_route != decision.route:
             text = example.text.turn.decode("utf-8", "replace")
-            found.append(Mistake(text, true_route, choice.route, confidence))
+            found.append(Mistake(text, true_route, decision.route, decision.confidence))
     return sorted(found, key=lambda mistake: -mistake.confidence)[:_MISTAKES]
 
 

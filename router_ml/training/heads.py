@@ -156,6 +156,25 @@ def _fit(model: Any, embeddings: NDArray, answer: NDArray, weights: NDArray) -> 
         return model.fit(embeddings, answer)
 
 
+def calibrate(
+    kind: str, raw: Array, targets: NDArray[np.float32], single_label: bool
+) -> tuple[Calibration, list[float]]:
+    """Fit calibration and thresholds on rows that neither encoder nor head has seen.
+
+    Args:
+        kind: "sigmoid" or "none", as in the recipe.
+        raw: of `Head.raw`, [n, labels].
+        targets: 0 or 1, [n, labels].
+        single_label: whether the labels exclude each other.
+
+    """
+    fitted = Calibration.none(targets.shape[1])
+    if kind == "sigmoid":
+        fitted = fit_calibration(raw, targets, single_label)
+    probabilities = calibrated(raw, fitted, single_label)
+    return fitted, choose_thresholds(probabilities, targets, single_label)
+
+
 def fit_calibration(raw: Array, targets: NDArray[np.float32], single_label: bool) -> Calibration:
     """Fit the calibration on rows that neither encoder nor head has seen.
 

@@ -21,7 +21,7 @@ from router_ml.training.artifact_files import check_output, golden_rows, write_a
 from router_ml.training.card import model_card
 from router_ml.training.fit import Fitted, fit
 from router_ml.training.head_export import attach
-from router_ml.training.heads import Calibration
+from router_ml.training.heads import Calibration, calibrate
 from router_ml.training.prepare import Data, clean, data_facts, divide, read_data
 from router_ml.training.progress import Progress, silent
 from router_ml.training.recipe import Recipe, expand
@@ -134,12 +134,13 @@ def learn(
 
     """
     fitted = fit(recipe, data, scratch, progress)
-    if unseen is None:
+    if unseen:
+        raw, targets = unseen.raw, unseen.data.targets
+    else:
         rows = data.split.calibration
-        held = data._replace(targets=data.targets[rows])
-        raw = fitted.raw(data.texts(rows), progress)
-        unseen = Unseen(held, raw, np.zeros(len(rows), np.intp))
-    calibration, thresholds = unseen.calibration(recipe.calibration, np.arange(len(unseen.raw)))
+        raw, targets = fitted.raw(data.texts(rows), progress), data.targets[rows]
+    kind, single = recipe.calibration, data.single_label
+    calibration, thresholds = calibrate(kind, raw, targets, single)
     fitted = fitted._replace(head=fitted.head._replace(calibration=calibration))
     encoder, head = fitted.encoder, fitted.head
     width = int(head.models[0].n_features_in_)

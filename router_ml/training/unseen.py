@@ -22,13 +22,7 @@ from router_ml.evaluation import Evaluation, Judged, compare, evaluate_keywords
 from router_ml.router import default_policy
 from router_ml.training.duplicates import Cleaned
 from router_ml.training.fit import fit
-from router_ml.training.heads import (
-    Array,
-    Calibration,
-    calibrated,
-    choose_thresholds,
-    fit_calibration,
-)
+from router_ml.training.heads import Array, Calibration, calibrate, calibrated
 from router_ml.training.prepare import Data, Rows, check_labels_remain, divide
 from router_ml.training.progress import Progress
 from router_ml.training.recipe import Recipe
@@ -53,12 +47,7 @@ class Unseen(NamedTuple):
 
     def calibration(self, kind: str, rows: Rows) -> tuple[Calibration, list[float]]:
         """Fit calibration and thresholds on these rows."""
-        single, targets = self.data.single_label, self.data.targets[rows]
-        fitted = Calibration.none(targets.shape[1])
-        if kind == "sigmoid":
-            fitted = fit_calibration(self.raw[rows], targets, single)
-        probabilities = calibrated(self.raw[rows], fitted, single)
-        return fitted, choose_thresholds(probabilities, targets, single)
+        return calibrate(kind, self.raw[rows], self.data.targets[rows], self.data.single_label)
 
 
 def judge_unseen(recipe: Recipe, cleaned: Cleaned, folds: int, progress: Progress) -> Unseen:
