@@ -1,7 +1,8 @@
-"""The LLMs on offer: id, price, modalities. Read from TOML, checked, never guessed."""
+"""The LLMs on offer: prices, context, modalities, speed. Read from TOML, never guessed."""
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,18 +15,53 @@ SHIPPED_CATALOG = Path(__file__).with_name("catalog.toml")
 
 Modality = Literal["text", "vision", "audio"]
 
+_LARGEST = sys.float_info.max  # TOML can say `inf`, which no cost can be computed from
+Price = Annotated[float, msgspec.Meta(ge=0, le=_LARGEST)]
+
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One LLM.
+    """One LLM; what is not known of it is None.
 
     Attributes:
         output_price: US dollars per million output tokens.
         modalities: what it can read.
+        input_price: US dollars per million input tokens.
+        cached_input_price: US dollars per million input tokens that the provider finds in
+            its prompt cache.
+        context: the most tokens a request may have.
+        speed: output tokens per second.
 
     """
 
-    output_price: Annotated[float, msgspec.Meta(ge=0)]
+    output_price: Price
     modalities: tuple[Modality, ...] = ("text",)
+    input_price: Price | None = None
+    cached_input_price: Price | None = None
+    context: Annotated[int, msgspec.Meta(gt=0)] | None = None
+    speed: Annotated[float, msgspec.Meta(gt=0, le=_LARGEST)] | None = None
+
+    def cost(self, input_tokens: int, output_tokens: int, cached_input_tokens: int = 0) -> float:
+        """Return what a request costs, in US dollars.
+
+        Input whose price is unknown counts as nothing, so that the cost is a lower bound
+        made of published prices; cached input without a price of its own costs what other
+        input costs.
+
+        Args:
+            input_tokens: all that were read, the cached ones included.
+            output_tokens: all that were written.
+            cached_input_tokens: those of the input that the provider found in its cache.
+
+        """
+        input_price = self.input_price or 0.0
+        cached_price = input_price if self.cached_input_price is None else self.cached_input_price
+        fresh_tokens = input_tokens - cached_input_tokens
+        dollars = (
+            fresh_tokens * input_price
+            + cached_input_tokens * cached_price
+            + output_tokens * self.output_price
+        )
+        return dollars / 1e6
 
 
 class Catalog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,7 +11,7 @@ from router_ml.catalog import Catalog
 from router_ml.classifier import Classifier
 from router_ml.policy import NO_FACTS, NOTHING, SHIPPED_POLICY, Decider, Policy
 from router_ml.request import ModelText, Request, model_text, read_request
-from router_ml.types import Decision
+from router_ml.types import Decision, Tags
 
 _FACTS = {
     (False, False): NO_FACTS,
@@ -72,10 +72,20 @@ class Router:
             policy = Policy.load(policy)
         return cls(loaded, policy, catalog)
 
-    def route(self, request: Any) -> Decision:
+    def route(
+        self, request: Any, *, tags: Tags | None = None, conversation: str | None = None
+    ) -> Decision:
         """Decide on a string, a list of messages, a request payload, or a Request.
 
         Total: what cannot be read or says nothing gets the default route and a reason.
+
+        Args:
+            request: what is to be decided on.
+            tags: what the caller says of it, for the policy's rules; they win over those
+                in the payload's `metadata`.
+            conversation: the caller's key of the conversation it belongs to, for the
+                policy's `[sticky]` routes.
+
         """
         read = read_request(request)
         if not read.readable:

@@ -12,6 +12,9 @@ from typing import Any
 
 import msgspec
 
+Tags = Mapping[str, str | bool | int | float]
+"""What a caller says of a request: name -> value."""
+
 
 class Reason(StrEnum):
     """Why a decision came out as it did."""
@@ -28,6 +31,8 @@ class Reason(StrEnum):
     """The request is not a string, messages or a payload: the default route."""
     LOW_CONFIDENCE = "low_confidence"
     """The classifier was less sure than the policy asks: what the policy gives in doubt."""
+    STICKY = "sticky"
+    """The conversation stays on the route that an earlier turn of it took."""
 
 
 class Prediction(msgspec.Struct, frozen=True):
