@@ -2,8 +2,10 @@ import msgspec
 import pytest
 
 from router_ml import Catalog, Policy, Prediction, Reason, Router
+from router_ml.decider import NOTHING, Decider
 from router_ml.errors import CatalogError, PolicyError
-from router_ml.policy import NOTHING, Adjustment, Decider, Rule, Uncertain
+from router_ml.policy import Adjustment, Rule, Uncertain
+from router_ml.problems import check
 
 LABELS = ("math", "vision", "chinese", "code", "creative", "extraction")
 
@@ -77,7 +79,7 @@ def test_unknown_model_in_doubt():
     doubt = Uncertain(below=0.5, models=("gpt-0",))
     policy = msgspec.structs.replace(Policy.load(), uncertain=doubt)
     with pytest.raises(PolicyError, match="uncertain requests to 'gpt-0'"):
-        policy.check(LABELS, Catalog.load())
+        check(policy, LABELS, Catalog.load())
 
 
 def write(tmp_path, text):
@@ -101,13 +103,13 @@ def test_unknown_route(tmp_path):
 def test_label_without_a_route_and_unknown_model():
     policy = Policy.load()
     with pytest.raises(PolicyError, match="'billing' has no route"):
-        policy.check((*LABELS, "billing"), Catalog.load())
+        check(policy, (*LABELS, "billing"), Catalog.load())
     with pytest.raises(PolicyError, match="does not have"):
-        policy.check(("math",), Catalog.load())
+        check(policy, ("math",), Catalog.load())
 
 
 def test_every_shipped_model_is_in_the_catalog():
-    Policy.load().check(LABELS, Catalog.load())
+    check(Policy.load(), LABELS, Catalog.load())
     assert len(Catalog.load().models) == 19
     assert Catalog.load().models["gpt-4o"].output_price == 10
 
@@ -164,7 +166,7 @@ def test_a_policy_object_is_checked_like_a_file():
     ):
         policy = msgspec.structs.replace(shipped, **change)
         with pytest.raises(PolicyError, match=named):
-            policy.check(LABELS, Catalog.load())
+            check(policy, LABELS, Catalog.load())
         with pytest.raises(PolicyError, match=named):
             Router.load(policy=policy)
 
@@ -184,7 +186,7 @@ def test_a_rule_names_only_models_that_can_read_what_it_needs(need):
     shipped = Policy.load()
     policy = msgspec.structs.replace(shipped, rules=(rule, *shipped.rules))
     with pytest.raises(PolicyError, match=f"'parts' that needs {need} names 'deepseek-r1'"):
-        policy.check(LABELS, Catalog.load())
+        check(policy, LABELS, Catalog.load())
 
 
 def test_deeply_nested_files(tmp_path):

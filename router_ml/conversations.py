@@ -1,0 +1,115 @@
+"""Conversations that stay on a stronger route until they are clearly over.
+
+"And the second step?" says nothing of the proof it belongs to: judged alone, it would
+leave the model that began the proof.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import Lock
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+from router_ml.types import Decision, Probability, Reason
+
+_BY_FACT = (Reason.IMAGE, Reason.AUDIO, Reason.TAG)
+
+
+class Sticky(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where conversations stay, and until when.
+
+    Attributes:
+        routes: a conversation that took one of these stays on it.
+        idle_s: until nothing came for more than so many seconds.
+        leave_after: or until so many turns in a row confidently belonged elsewhere.
+        confidence: what counts as confidently, in [0, 1].
+        capacity: how many staying conversations are remembered; the one that was silent
+            the longest is forgotten first.
+
+    """
+
+    routes: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    idle_s: Annotated[float, msgspec.Meta(gt=0)] = 1800.0
+    leave_after: Annotated[int, msgspec.Meta(gt=0)] = 3
+    confidence: Probability = 0.8
+    capacity: Annotated[int, msgspec.Meta(gt=0)] = 10_000
+
+
+class _Stay(NamedTuple):
+    route: str
+    seen_s: float
+    elsewhere: int = 0
+
+
+class Conversations:
+    """Remembers which conversations stay where. Thread-safe.
+
+    Attributes:
+        sticky: the settings.
+
+    """
+
+    def __init__(self, sticky: Sticky, clock: Callable[[], float] = time.monotonic) -> None:
+        self.sticky, self._clock, self._lock = sticky, clock, Lock()
+        self._stays: OrderedDict[str, _Stay] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many conversations are remembered."""
+        return len(self._stays)
+
+    def stay(self, conversation: str, decision: Decision) -> str | None:
+        """Note what was decided on a turn alone; return the route it stays on instead.
+
+        None: the decision stands. A turn that an image, audio or a tag decided always goes
+        its own way, and brings the conversation along if its route is one of the settings'.
+
+        Args:
+            conversation: the caller's key.
+            decision: on this turn, without regard to the ones before it.
+
+        """
+        now = self._clock()
+        with self._lock:
+            held = self._stays.pop(conversation, None)
+            if held is not None and now - held.seen_s > self.sticky.idle_s:
+                held = None
+            stay = self._next(held, decision)
+            if stay is not None:
+                self._remember(conversation, stay._replace(seen_s=now))
+        return stay.route if stay is not None and _changes(decision, stay.route) else None
+
+    def _next(self, held: _Stay | None, decision: Decision) -> _Stay | None:
+        """Return where the conversation stays after this turn."""
+        if held is None or decision.reason in _BY_FACT:
+            return self._begin(decision) or held
+        if decision.route == held.route or not self._confident(decision):
+            return held._replace(elsewhere=0)
+        if held.elsewhere + 1 >= self.sticky.leave_after:
+            return self._begin(decision)
+        return held._replace(elsewhere=held.elsewhere + 1)
+
+    def _begin(self, decision: Decision) -> _Stay | None:
+        begins = (
+            decision.route in self.sticky.routes and decision.reason is not Reason.LOW_CONFIDENCE
+        )
+        return _Stay(decision.route, 0.0) if begins else None
+
+    def _confident(self, decision: Decision) -> bool:
+        sure = decision.confidence >= self.sticky.confidence
+        return sure and decision.reason is Reason.CLASSIFIED
+
+    def _remember(self, conversation: str, stay: _Stay) -> None:
+        self._stays[conversation] = stay
+        if len(self._stays) > self.sticky.capacity:
+            self._stays.popitem(last=False)
+
+
+def _changes(decision: Decision, route: str) -> bool:
+    """Whether staying differs from the decision: in doubt even its own route had other models."""
+    if decision.reason in _BY_FACT:
+        return False
+    return decision.route != route or decision.reason is Reason.LOW_CONFIDENCE
