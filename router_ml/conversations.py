@@ -72,14 +72,17 @@ class Conversations:
             decision: on this turn, without regard to the ones before it.
 
         """
-        now = self._clock()
+        now, key = (
+            self._clock(),
+            str(conversation),
+        )  # whatever a caller's key is, it can be looked up
         with self._lock:
-            held = self._stays.pop(conversation, None)
+            held = self._stays.pop(key, None)
             if held is not None and now - held.seen_s > self.sticky.idle_s:
                 held = None
             stay = self._next(held, decision)
             if stay is not None:
-                self._remember(conversation, stay._replace(seen_s=now))
+                self._remember(key, stay._replace(seen_s=now))
         return stay.route if stay is not None and _changes(decision, stay.route) else None
 
     def _next(self, held: _Stay | None, decision: Decision) -> _Stay | None:
@@ -102,8 +105,8 @@ class Conversations:
         sure = decision.confidence >= self.sticky.confidence
         return sure and decision.reason is Reason.CLASSIFIED
 
-    def _remember(self, conversation: str, stay: _Stay) -> None:
-        self._stays[conversation] = stay
+    def _remember(self, key: str, stay: _Stay) -> None:
+        self._stays[key] = stay
         if len(self._stays) > self.sticky.capacity:
             self._stays.popitem(last=False)
 

@@ -89,7 +89,7 @@ class Router:
             tags: what the caller says of it, for the policy's rules; they win over those
                 in the payload's `metadata`.
             conversation: the caller's key of the conversation it belongs to, for the
-                policy's `[sticky]` routes.
+                policy's `[sticky]` routes; an empty one is none.
 
         """
         read = read_request(request)
@@ -98,7 +98,7 @@ class Router:
         text = model_text(read)
         facts = self._facts(read, tags)
         decision = self._finish(text, self._judge(text), facts)
-        return decision if conversation is None else self._stay(decision, conversation, facts)
+        return self._stay(decision, conversation, facts) if conversation else decision
 
     def route_many(self, requests: Iterable[Any], *, tags: Tags | None = None) -> list[Decision]:
         """Decide on many requests at once, in their order, on every core.
