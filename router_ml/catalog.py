@@ -58,7 +58,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         input_price = self.input_price or 0.0
         cached_price = input_price if self.cached_input_price is None else self.cached_input_price
-        fresh_tokens = input_tokens - cached_input_tokens
+        fresh_tokens = max(0, input_tokens - cached_input_tokens)  # some count the cached apart
         dollars = (
             fresh_tokens * input_price
             + cached_input_tokens * cached_price

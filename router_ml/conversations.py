@@ -39,8 +39,19 @@ class Sticky(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     capacity: Annotated[int, msgspec.Meta(gt=0)] = 10_000
 
 
-class _Stay(NamedTuple):
+class Stay(NamedTuple):
+    """Where a conversation stays.
+
+    Attributes:
+        route: the route.
+        model: the model that its last turn of that route got.
+        seen_s: when its last turn came, by the clock.
+        elsewhere: how many turns in a row have confidently belonged elsewhere.
+
+    """
+
     route: str
+    model: str | None
     seen_s: float
     elsewhere: int = 0
 
@@ -55,14 +66,14 @@ class Conversations:
 
     def __init__(self, sticky: Sticky, clock: Callable[[], float] = time.monotonic) -> None:
         self.sticky, self._clock, self._lock = sticky, clock, Lock()
-        self._stays: OrderedDict[str, _Stay] = OrderedDict()
+        self._stays: OrderedDict[str, Stay] = OrderedDict()
 
     def __len__(self) -> int:
         """How many conversations are remembered."""
         return len(self._stays)
 
-    def stay(self, conversation: str, decision: Decision) -> str | None:
-        """Note what was decided on a turn alone; return the route it stays on instead.
+    def stay(self, conversation: str, decision: Decision) -> Stay | None:
+        """Note what was decided on a turn alone; return where it stays instead.
 
         None: the decision stands. A turn that an image, audio or a tag decided always goes
         its own way, and brings the conversation along if its route is one of the settings'.
@@ -72,47 +83,47 @@ class Conversations:
             decision: on this turn, without regard to the ones before it.
 
         """
-        now, key = (
-            self._clock(),
-            str(conversation),
-        )  # whatever a caller's key is, it can be looked up
+        now, key = self._clock(), str(conversation)  # a key of any type can be looked up
         with self._lock:
             held = self._stays.pop(key, None)
             if held is not None and now - held.seen_s > self.sticky.idle_s:
                 held = None
-            stay = self._next(held, decision)
+            stay = self._next(held, decision, now)
             if stay is not None:
-                self._remember(key, stay._replace(seen_s=now))
-        return stay.route if stay is not None and _changes(decision, stay.route) else None
+                self._remember(key, stay)
+        return stay if stay is not None and _changes(decision, stay) else None
 
-    def _next(self, held: _Stay | None, decision: Decision) -> _Stay | None:
+    def _next(self, held: Stay | None, decision: Decision, now: float) -> Stay | None:
         """Return where the conversation stays after this turn."""
-        if held is None or decision.reason in _BY_FACT:
-            return self._begin(decision) or held
-        if decision.route == held.route or not self._confident(decision):
-            return held._replace(elsewhere=0)
-        if held.elsewhere + 1 >= self.sticky.leave_after:
-            return self._begin(decision)
-        return held._replace(elsewhere=held.elsewhere + 1)
+        begun = self._begin(decision, now)
+        if held is None:
+            return begun
+        if decision.reason in _BY_FACT:
+            return begun or held._replace(seen_s=now)
+        if decision.route == held.route:
+            return begun or held._replace(seen_s=now, elsewhere=0)
+        elsewhere = held.elsewhere + 1 if self._confident(decision) else 0
+        if elsewhere == self.sticky.leave_after:
+            return begun
+        return held._replace(seen_s=now, elsewhere=elsewhere)
 
-    def _begin(self, decision: Decision) -> _Stay | None:
-        begins = (
-            decision.route in self.sticky.routes and decision.reason is not Reason.LOW_CONFIDENCE
-        )
-        return _Stay(decision.route, 0.0) if begins else None
+    def _begin(self, decision: Decision, now: float) -> Stay | None:
+        if decision.route not in self.sticky.routes or decision.reason is Reason.LOW_CONFIDENCE:
+            return None
+        return Stay(decision.route, decision.model, now)
 
     def _confident(self, decision: Decision) -> bool:
         sure = decision.confidence >= self.sticky.confidence
         return sure and decision.reason is Reason.CLASSIFIED
 
-    def _remember(self, key: str, stay: _Stay) -> None:
+    def _remember(self, key: str, stay: Stay) -> None:
         self._stays[key] = stay
         if len(self._stays) > self.sticky.capacity:
             self._stays.popitem(last=False)
 
 
-def _changes(decision: Decision, route: str) -> bool:
+def _changes(decision: Decision, stay: Stay) -> bool:
     """Whether staying differs from the decision: in doubt even its own route had other models."""
     if decision.reason in _BY_FACT:
         return False
-    return decision.route != route or decision.reason is Reason.LOW_CONFIDENCE
+    return decision.route != stay.route or decision.reason is Reason.LOW_CONFIDENCE

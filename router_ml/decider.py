@@ -11,6 +11,7 @@ import msgspec
 
 from router_ml.catalog import Catalog
 from router_ml.conditions import Condition, Conditions
+from router_ml.conversations import Stay
 from router_ml.policy import FACTS, NO_FACTS, Below, Choice, Fact, Policy
 from router_ml.types import Decision, Prediction, Reason
 
@@ -65,9 +66,10 @@ class Decider:
             truncated,
         )
 
-    def stay(self, decision: Decision, route: str, facts: frozenset[Fact] = NO_FACTS) -> Decision:
-        """Return a decision that keeps a request on its conversation's route."""
-        choice = self.policy.choose_route(route, facts.union(decision.labels))
+    def stay(self, decision: Decision, stay: Stay, facts: frozenset[Fact] = NO_FACTS) -> Decision:
+        """Return a decision that keeps a request where its conversation stays."""
+        holding = facts.union(decision.labels)
+        choice = self.policy.choose_route(stay.route, holding, model=stay.model)
         choice = self._able(choice, facts)
         return msgspec.structs.replace(
             decision,

@@ -262,9 +262,14 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         route: str,
         holding: frozenset[Fact] = NO_FACTS,
         rests_on: tuple[str, ...] = (),
+        model: str | None = None,
     ) -> Choice:
-        """Return the choice of a route by name: its least demanding rule's."""
-        return self._choice(self.least_demanding(route), holding, rests_on)
+        """Return the choice of a route by name: its first rule with a model, if one has it.
+
+        Without such a rule, or without a model, its least demanding rule decides.
+        """
+        rules = (rule for rule in self.rules if rule.route == route and model in rule.models)
+        return self._choice(next(rules, self.least_demanding(route)), holding, rests_on)
 
     def least_demanding(self, route: str) -> Rule:
         """Return the rule that stands for a route when it is chosen by name."""

@@ -140,8 +140,8 @@ class Router:
         """Keep a request where its conversation stays."""
         if self.conversations is None:
             return decision
-        route = self.conversations.stay(conversation, decision)
-        return decision if route is None else self._decide.stay(decision, route, facts)
+        stay = self.conversations.stay(conversation, decision)
+        return decision if stay is None else self._decide.stay(decision, stay, facts)
 
 
 def default_policy(labels: Sequence[str]) -> Policy:

@@ -17,8 +17,8 @@ class Clock:
         return self.now
 
 
-def turn(route, confidence=0.95, reason=Reason.CLASSIFIED):
-    return Decision(route, "m", (), (), {}, reason, {}, confidence)
+def turn(route, confidence=0.95, reason=Reason.CLASSIFIED, model="m"):
+    return Decision(route, model, (), (), {}, reason, {}, confidence)
 
 
 MATH, GENERAL = turn("math"), turn("general")
@@ -41,7 +41,8 @@ def conversations(clock):
 
 
 def stays(conversations, *turns, key="a"):
-    return [conversations.stay(key, decision) for decision in turns]
+    found = [conversations.stay(key, decision) for decision in turns]
+    return [stay and stay.route for stay in found]
 
 
 def test_only_named_routes_hold(conversations):
@@ -80,6 +81,13 @@ def test_idle_for_too_long(conversations, clock):
     assert stays(conversations, UNSURE) == ["math"]
     clock.now = 180.5
     assert stays(conversations, UNSURE) == [None]
+
+
+def test_it_stays_with_the_model_of_its_last_turn_there(conversations):
+    stays(conversations, turn("math", model="strong"), UNSURE)
+    assert conversations.stay("a", UNSURE).model == "strong"
+    stays(conversations, turn("math", 0.6, model="stronger"))
+    assert conversations.stay("a", DOUBT).model == "stronger"
 
 
 def test_doubt_begins_nothing_but_stays(conversations):

@@ -6,6 +6,7 @@ from policies import CATALOG, LABELS, MODELS, policy_of, rules
 
 from router_ml import Catalog, Policy, Prediction, Reason
 from router_ml.conditions import Condition, Conditions, When
+from router_ml.conversations import Stay
 from router_ml.decider import Decider, confidence_of
 from router_ml.policy import FACTS, Rule, Uncertain
 from router_ml.request import read_request
@@ -116,11 +117,20 @@ def test_doubt_and_staying_pass_over_the_same_models():
     assert (decision.model, decision.reason) == ("large", Reason.LOW_CONFIDENCE)
     decider = Decider(policy, CATALOG)
     facts = decider.conditions.holding(read_request(long))
-    stays = decider.stay(decider(predict(), facts), "math", facts)
+    stays = decider.stay(decider(predict(), facts), Stay("math", None, 0.0), facts)
     assert (stays.route, stays.model, stays.reason) == ("math", "large", Reason.STICKY)
     assert (stays.confidence, stays.labels) == (1.0, ())
     stays.parameters["temperature"] = 9
-    assert decider.stay(stays, "math").parameters == {}
+    assert decider.stay(stays, Stay("math", None, 0.0)).parameters == {}
+
+
+def test_it_stays_with_the_rule_that_has_its_model():
+    sure = Rule("math", ("large",), ("math",), {"effort": 1}, thresholds={"math": 0.8})
+    policy = policy_of(sure, Rule("math", ("small",), ("math",)), REST)
+    decider = Decider(policy, CATALOG)
+    for model, found in (("large", "large"), ("small", "small"), ("gone", "small")):
+        assert decider.stay(decider(predict()), Stay("math", model, 0.0)).model == found
+    assert decider.stay(decider(predict()), Stay("math", "large", 0.0)).parameters == {"effort": 1}
 
 
 def test_nothing_is_asked_where_nothing_depends_on_it():

@@ -1,4 +1,5 @@
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from policies import CATALOG, LABELS, policy_of, rules
 
@@ -6,7 +7,7 @@ from router_ml import Catalog, Policy
 from router_ml.conditions import When
 from router_ml.conversations import Sticky
 from router_ml.errors import PolicyError
-from router_ml.policy import Rule, Uncertain
+from router_ml.policy import SHIPPED_POLICY, Rule, Uncertain
 from router_ml.problems import check, covers, find_problems, find_unreachable
 
 REST = Rule("rest", ("large",), ())
@@ -18,8 +19,9 @@ def problems(*rules, labels=LABELS, **more):
     return list(find_problems(policy_of(*rules, **more), labels, CATALOG))
 
 
-def test_the_shipped_policy_has_none():
-    policy = Policy.load()
+@pytest.mark.parametrize("path", [SHIPPED_POLICY, ROOT / "examples" / "policy.toml"])
+def test_the_shipped_policy_and_the_example_have_none(path):
+    policy = Policy.load(path)
     labels = ("math", "vision", "chinese", "code", "creative", "extraction")
     assert list(find_problems(policy, labels, Catalog.load())) == []
     assert list(find_unreachable(policy)) == []
