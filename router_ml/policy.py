@@ -1,7 +1,7 @@
 """From labels and facts to a route: TOML rules, the first whose conditions all hold wins.
 
 Pure: no numpy, no ONNX, no network. Whatever a user wants to test without a
-classifier is here.
+classifier is here, and in decider.py.
 """
 
 from __future__ import annotations

@@ -73,6 +73,11 @@ def test_cached_input_without_a_price_costs_what_other_input_costs():
     assert model.cost(1_000, 0, 600) == model.cost(1_000, 0)
 
 
+def test_cached_input_that_is_counted_apart_lowers_no_cost():
+    model = Model(output_price=1.0, input_price=2.0, cached_input_price=0.5)
+    assert model.cost(1_000, 0, 5_000) == pytest.approx(5_000 * 0.5 / 1e6)
+
+
 def test_cheapest_and_fastest():
     models = catalog(
         a=Model(1.0, speed=50),
