@@ -26,9 +26,10 @@ class ReloadingRouter(Router):
 
     A change is taken up once it has rested from one look to the next, is loaded and
     verified in a thread of its own, and put in the old one's place at once: every request
-    is decided by the old files or by the new ones, and none waits. What cannot be used is
-    refused with one log record (`router_ml.reload`), and the old files stay in use.
-    Conversations keep their routes unless `[sticky]` itself changed.
+    is decided by the old files or by the new ones, and waits for no load, only for some
+    milliseconds of the interpreter's lock. What cannot be used is refused with one log
+    record (`router_ml.reload`), and the old files stay in use. Conversations keep their
+    routes unless `[sticky]` itself changed.
 
     Close it, or use it in a `with` statement, to end the thread. A process that forks
     loads it after the fork, since threads stay behind.
@@ -71,9 +72,11 @@ class ReloadingRouter(Router):
             CatalogError: the catalog is malformed.
 
         """
-        files = [Path(given) for given in (policy, catalog) if isinstance(given, str | Path)]
-        load = partial(_load_verified, artifact, policy, catalog)
-        return cls(load, (find_artifact(artifact), *files), every_s)
+        directory = find_artifact(artifact).absolute()  # the process may move to another one
+        rules = Path(policy).absolute() if isinstance(policy, str | Path) else policy
+        models = Path(catalog).absolute() if isinstance(catalog, str | Path) else catalog
+        files = [given for given in (directory, rules, models) if isinstance(given, Path)]
+        return cls(partial(_load_verified, directory, rules, models), files, every_s)
 
     def route(
         self, request: Any, *, tags: Tags | None = None, conversation: str | None = None
@@ -138,9 +141,7 @@ class ReloadingRouter(Router):
 
 
 def _load_verified(
-    artifact: str | Path | None,
-    policy: str | Path | Policy | None,
-    catalog: str | Path | Catalog | None,
+    artifact: Path, policy: Path | Policy | None, catalog: Path | Catalog | None
 ) -> Router:
     router = Router.load(artifact, policy=policy, catalog=catalog)
     check_replay(router.artifact, router.classifier.replay(router.artifact.golden()))

@@ -97,6 +97,15 @@ def test_what_cannot_be_used_is_refused_once(following, files, caplog, broken):
     ) in record.message
 
 
+def test_files_are_found_after_the_process_moved(files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with ReloadingRouter.load("artifact", policy="policy.toml", every_s=NEVER) as following:
+        monkeypatch.chdir("/")
+        edit(files["policy"], "moonshot-k2.5", "glm-5")
+        look_until_rested(following)
+        assert following.route(PROOF).model == "glm-5"
+
+
 def test_a_repaired_file_is_taken_up(following, files):
     edit(files["policy"], "moonshot-k2.5", "gpt-0")
     look_until_rested(following)
