@@ -78,7 +78,7 @@ class _Routed:
             openai.OpenAIError: the client's own arguments cannot be used.
 
         """
-        super().__init__(**client)  # type: ignore[call-arg]  # the openai client, by the MRO
+        super().__init__(**client)  # type: ignore[misc]  # the openai client, by the MRO
         self._dispatcher = _dispatcher or Dispatcher(
             router or Router.load(),
             shadow=shadow,

@@ -122,7 +122,10 @@ def _failure_of(event: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 class _Relayed:
-    """What a stream still has to say, with its head put back before it."""
+    """What a stream still has to say, with its head put back before it.
+
+    It may be iterated twice: the client drains what it has not read, to reuse a connection.
+    """
 
     def __init__(self, under: Any, response: _Response, limit: Limit, ended: Ended) -> None:
         self._under, self._response, self._limit, self._ended = under, response, limit, ended
@@ -154,8 +157,8 @@ class _Relayed:
 
 class _SyncRelay(_Relayed):
     def __iter__(self) -> Iterator[bytes]:
-        for chunk in self.head:
-            yield self._heard(chunk)
+        while self.head:
+            yield self._heard(self.head.pop(0))
         while (more := self._next()) is not None:
             yield self._heard(more)
         self._over()
@@ -176,8 +179,8 @@ class _SyncRelay(_Relayed):
 
 class _AsyncRelay(_Relayed):
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in self.head:
-            yield self._heard(chunk)
+        while self.head:
+            yield self._heard(self.head.pop(0))
         while (more := await self._next()) is not None:
             yield self._heard(more)
         self._over()
@@ -250,7 +253,7 @@ async def _read_head_async(rest: AsyncIterator[bytes], response: _Response) -> l
     raise head.cut()
 
 
-def _bound(kind: type[_Relayed], under: object, base: str) -> type[Any]:
+def _bound(kind: Any, under: object, base: str) -> Any:
     """Return a relay of the byte-stream type that the response's HTTP library insists on."""
     return _subclass(kind, getattr(http_module(under), base))
 
