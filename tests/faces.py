@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from contextvars import copy_context
 
 from router_ml.dispatch import AsyncRoutedOpenAI, RoutedOpenAI, routing_of
 
@@ -53,7 +54,7 @@ class SyncFace:
         while set(threading.enumerate()) - self.threads and time.monotonic() < until:
             time.sleep(0.01)  # the server's threads end when they notice
         left = set(threading.enumerate()) - self.threads
-        assert not left
+        assert not left, left
 
 
 class AsyncFace:
@@ -67,7 +68,7 @@ class AsyncFace:
     def run(self, answer):
         if not asyncio.iscoroutine(answer):
             return answer
-        return self.runner.run(answer)
+        return self.runner.run(answer, context=copy_context())
 
     def many(self, ask, count):
         async def all_of_them():
@@ -93,9 +94,10 @@ class AsyncFace:
     def close(self):
         async def close():
             await self.client.close()
-            await asyncio.sleep(0)
+            for _ in range(5):  # asyncio itself closes the generators that a stream leaves
+                await asyncio.sleep(0)
             left = asyncio.all_tasks() - {asyncio.current_task()}
-            assert not left
+            assert not left, left
 
         self.runner.run(close())
         self.runner.close()

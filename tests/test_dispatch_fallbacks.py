@@ -5,7 +5,7 @@ import time
 
 import openai
 import pytest
-from faces import FIRST, MATHS, SECOND, AsyncFace, chat, respond, text_of, tried
+from faces import FIRST, MATHS, SECOND, AsyncFace, chat, respond, tried
 
 from router_ml import RouterMLError
 from router_ml.dispatch import AllAttemptsFailed
@@ -156,7 +156,7 @@ def test_but_not_beyond_the_deadline(face, provider):
     began = time.monotonic()
     with pytest.raises(AllAttemptsFailed):
         chat(face, timeout=1)
-    with pytest.raises(AllAttemptsFailed, match="asks to be left alone, for [45] s"):
+    with pytest.raises(AllAttemptsFailed, match="asks to be left alone"):
         chat(face, timeout=1)
     assert time.monotonic() - began < 0.5
     assert len(provider.received) == 2
