@@ -18,10 +18,10 @@ good) and "error-event".
 
 from __future__ import annotations
 
+import argparse
 import json
 import socket
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
@@ -323,9 +323,14 @@ def _response_events(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {**event, "sequence_number": number}
 
 
+def main() -> None:
+    """Serve until interrupted."""
+    parser = argparse.ArgumentParser(description="A provider of LLMs for trying things out.")
+    parser.add_argument("--port", type=int, default=8765, help="0: any that is free")
+    with Provider(parser.parse_args().port) as provider, suppress(KeyboardInterrupt):
+        print(f"Serving at {provider.url}", flush=True)
+        provider.closing.wait()
+
+
 if __name__ == "__main__":
-    with Provider(port=8765) as running:
-        print(f"A provider of nothing: {running.url}")
-        with suppress(KeyboardInterrupt):
-            while True:
-                time.sleep(3600)
+    main()
