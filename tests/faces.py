@@ -4,8 +4,15 @@ import asyncio
 import threading
 import time
 from contextvars import copy_context
+from importlib import import_module
+
+import openai
 
 from router_ml.dispatch import AsyncRoutedOpenAI, RoutedOpenAI, routing_of
+
+with openai.OpenAI(api_key="none") as client:
+    http = import_module(type(client.base_url).__module__.partition(".")[0])
+    """What openai is built on: httpx2, or httpx before its version 3."""
 
 MATHS = "Prove that √2 is irrational"
 FIRST, SECOND = "moonshot-k2.5", "deepseek-r1"  # the shipped policy's models for it

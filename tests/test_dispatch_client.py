@@ -1,18 +1,22 @@
 """The whole client against a provider: what is routed, what is sent, what comes back."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
-import httpx2
 import msgspec
 import openai
 import pytest
-from faces import FIRST, MATHS, SECOND, AsyncFace, chat, respond, text_of, tried
+from faces import FIRST, MATHS, SECOND, AsyncFace, chat, http, respond, text_of, tried
 from pydantic import BaseModel
 
 from router_ml import Catalog, Policy, Router
 from router_ml.dispatch import RoutedOpenAI, routing_of
 from router_ml.errors import DispatchError
 
+EXAMPLES = Path(__file__).parent.parent / "examples" / "dispatch"
 PROOF = [{"role": "user", "content": MATHS}]
 PROSE = [{"role": "user", "content": "Write a short poem about the sea"}]
 
@@ -59,7 +63,8 @@ def test_endpoints_that_are_not_completions_are_left_alone(face, provider):
 def test_parameters_of_the_policy_fill_what_the_caller_left_open(face, provider):
     chat(face)
     chat(face, temperature=0.9)
-    assert [one.body["temperature"] for one in provider.received] == [0.2, 0.9]
+    chat(face, temperature=None)
+    assert [one.body["temperature"] for one in provider.received] == [0.2, 0.9, None]
 
 
 def test_parameters_are_said_in_each_api_s_own_names(make_face, provider):
@@ -261,9 +266,9 @@ def test_n_tools_and_headers_reach_the_provider(face, provider):
 
 def test_an_http_client_of_the_caller_s_own(provider, router):
     def answer(request):
-        return httpx2.Response(200, json={"id": "1", "model": json.loads(request.content)["model"]})
+        return http.Response(200, json={"id": "1", "model": json.loads(request.content)["model"]})
 
-    own = httpx2.Client(transport=httpx2.MockTransport(answer))
+    own = http.Client(transport=http.MockTransport(answer))
     with RoutedOpenAI(
         base_url="http://x/v1", api_key="k", router=router, http_client=own
     ) as client:
@@ -274,3 +279,19 @@ def test_an_http_client_of_the_caller_s_own(provider, router):
 def test_the_shipped_router_is_the_default(provider):
     with RoutedOpenAI(base_url=provider.url, api_key="k") as client:
         assert client.responses.create(model="auto", input=MATHS).routing.route == "math"
+
+
+def test_without_openai_it_says_what_to_install():
+    code = "import sys; sys.modules['openai'] = None; import router_ml.dispatch"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "pip install 'router-ml[openai]'" in done.stderr
+
+
+@pytest.mark.parametrize("example", ["general", "maths", "robust"])
+def test_examples_run_with_no_key(example):
+    environment = {name: value for name, value in os.environ.items() if "OPENAI" not in name}
+    command = [sys.executable, EXAMPLES / f"{example}.py"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**environment, "PYTHONPATH": "."}
+    )
+    assert "I am " in done.stdout

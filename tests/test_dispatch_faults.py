@@ -2,17 +2,17 @@ import time
 from email.utils import formatdate
 from json import JSONDecodeError
 
-import httpx2
 import openai
 import pytest
+from faces import http
 
 from router_ml.dispatch.faults import LONGEST_S, Fault, fault_of, name_of, retry_after_s
 
-REQUEST = httpx2.Request("POST", "http://x/v1/chat/completions")
+REQUEST = http.Request("POST", "http://x/v1/chat/completions")
 
 
 def status_error(status, message="", headers=None, **body):
-    response = httpx2.Response(status, request=REQUEST, headers=headers)
+    response = http.Response(status, request=REQUEST, headers=headers)
     return openai.APIStatusError(message, response=response, body={"message": message, **body})
 
 
@@ -33,6 +33,7 @@ def in_stream(**body):
         (status_error(403, "No access", code="model_not_found"), Fault.GONE),
         (status_error(400, "This model's maximum context length is 8192 tokens"), Fault.UNFIT),
         (status_error(400, "prompt is too long: 9 tokens > 8 maximum"), Fault.UNFIT),
+        (status_error(400, "input length and `max_tokens` exceed context limit"), Fault.UNFIT),
         (status_error(400, "image_url is only supported by certain models"), Fault.UNFIT),
         (status_error(422, "unknown variant `image_url`, expected `text`"), Fault.UNFIT),
         (status_error(400, "qwen3 is not a multimodal model"), Fault.UNFIT),

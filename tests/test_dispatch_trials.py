@@ -43,7 +43,7 @@ def test_a_shadow_s_disagreement_is_logged_and_touches_nothing(make_face, provid
     assert len(disagreements) == 1
     assert OTHER in disagreements[0].getMessage()
     shadows = [one.routing["shadow"] for one in caplog.records if hasattr(one, "routing")]
-    assert [shadow.agrees for shadow in shadows] == [False, True]
+    assert [shadow["agrees"] for shadow in shadows] == [False, True]
 
 
 def test_a_shadow_that_breaks_touches_nothing_either(make_face, provider, caplog):

@@ -79,7 +79,7 @@ def additions(
 
 def _is_set(name: str, body: Mapping[str, Any]) -> bool:
     names = next((same for same in _SAME if name in same), {name})
-    return any(body.get(known) is not None for known in names)
+    return not names.isdisjoint(body)
 
 
 def _for_responses(parameters: Mapping[str, Any]) -> dict[str, Any]:

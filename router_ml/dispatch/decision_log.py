@@ -84,7 +84,7 @@ def row_of(routing: Routing, duration_s: float, shadow: Comparison | None) -> di
         "reason": decision.reason,
         "confidence": round(decision.confidence, 4),
         "canary": routing.canary,
-        "shadow": shadow,
+        "shadow": shadow and msgspec.structs.asdict(shadow),
         "attempts": [
             {"model": one.model, "ms": round(one.duration_s * 1000, 1), "error": one.error}
             for one in routing.attempts

@@ -33,11 +33,12 @@ _PASSING = {408, 409, 429}
 _UNFIT = {413, 415}  # content too large; a type of content that is not supported
 _REFUSED = {400, 403, 422}  # by the status alone the caller's fault
 
-# Providers agree on the status at most, so their words are read. Each alternative is one
-# that OpenAI, DeepSeek, vLLM, SiliconFlow, OpenRouter or Anthropic's proxy are known to use.
+# Providers agree on the status at most, so their words are read: "This model's maximum context
+# length is" (OpenAI, vLLM), "prompt is too long", "exceed context limit" (Anthropic), "Input is
+# too long" (Bedrock); "image_url is only supported by certain models" (OpenAI), "unknown variant
+# `image_url`, expected `text`" (DeepSeek), "At most 0 image(s) may be provided" (vLLM).
 _TOO_LONG = re.compile(
-    r"context_length_exceeded|context (length|window)|prompt is too long|too many input tokens",
-    re.I,
+    r"context_length_exceeded|context (length|window|limit)|(prompt|input) is too long", re.I
 )
 _MODALITY = re.compile(r"image|audio|video|vision|multi-?modal|content type", re.I)
 _REFUSAL = re.compile(
@@ -61,8 +62,9 @@ def fault_of(error: BaseException) -> Fault:
 
 def _fault_of_event(error: APIError) -> Fault:
     """Judge an error that a stream carries: providers put a status or a type into it."""
-    if error.code and error.code.isdigit():
-        return _fault_of_status(int(error.code), error)
+    code = str(error.code)  # before openai 3 it is whatever the provider says
+    if code.isdigit():
+        return _fault_of_status(int(code), error)
     return _fault_of_status(400, error) if error.type in _CALLER_TYPES else Fault.PASSING
 
 
