@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import tomllib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +15,7 @@ from router_ml.errors import CatalogError
 
 SHIPPED_CATALOG = Path(__file__).with_name("catalog.toml")
 
+Preference = Literal["cheapest", "fastest"]
 Modality = Literal["text", "vision", "audio"]
 
 _LARGEST = sys.float_info.max  # TOML can say `inf`, which no cost can be computed from
@@ -55,7 +58,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         input_price = self.input_price or 0.0
         cached_price = input_price if self.cached_input_price is None else self.cached_input_price
-        fresh_tokens = input_tokens - cached_input_tokens
+        fresh_tokens = max(0, input_tokens - cached_input_tokens)  # some count the cached apart
         dollars = (
             fresh_tokens * input_price
             + cached_input_tokens * cached_price
@@ -94,6 +97,33 @@ class Catalog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if catalog.baseline not in catalog.models:
             raise CatalogError(f"{file}: the baseline {catalog.baseline!r} is not in [models].")
         return catalog
+
+    def rank(
+        self, by: Preference, among: Sequence[str] = (), reads: Iterable[str] = ()
+    ) -> tuple[str, ...]:
+        """Return the models that can read something, the preferred one first.
+
+        The cheapest is the one with the lowest output price, between equals the one with
+        the lowest input price, if it is known. The fastest writes the most tokens a second;
+        a model of unknown speed is never called fast.
+
+        Args:
+            by: what is preferred.
+            among: ids to rank; all of them by default.
+            reads: the modalities a model must have.
+
+        """
+        wanted, models = set(reads), self.models
+        known = [name for name in among or models if name in models]
+        able = [name for name in known if wanted <= set(models[name].modalities)]
+        if by == "cheapest":
+            return tuple(sorted(able, key=lambda name: _price(models[name])))
+        rated = {name: speed for name in able if (speed := models[name].speed) is not None}
+        return tuple(sorted(rated, key=lambda name: -rated[name]))
+
+
+def _price(model: Model) -> tuple[float, float]:
+    return model.output_price, math.inf if model.input_price is None else model.input_price
 
 
 def read_toml(path: Path, error: type[Exception]) -> dict[str, Any]:

@@ -30,6 +30,8 @@ INPUTS = {"bytes": ("bytes",), "tokens": ("attention_mask", "input_ids")}
 """Input kind -> the names a graph of that kind must have, all of them and no others."""
 SEPARATOR = b"\x1e"
 """Between the turn and its context; the text itself has no control characters."""
+GOLDEN_TOLERANCE = 1e-4
+"""Processors differ in the last bits of a float32; a graph that differs by more is broken."""
 
 _BATCH_BYTES = 1 << 15
 """A batch's padded size: larger ones leave the processor's cache and are slower."""
@@ -100,6 +102,20 @@ class Classifier:
         else:
             holding = tuple(compress(self.labels, map(ge, row, thresholds)))
         return Prediction(holding, dict(zip(self.labels, row, strict=True)))
+
+
+def check_replay(artifact: Artifact, difference: float) -> None:
+    """Check by how much replayed golden rows differ.
+
+    Raises:
+        ArtifactCorrupt: by more than processors do.
+
+    """
+    if not difference <= GOLDEN_TOLERANCE:  # so written, NaN is an error too
+        raise ArtifactCorrupt(
+            f"{artifact.path}: replaying its golden rows gives probabilities that "
+            f"differ by {difference:.1e}; at most {GOLDEN_TOLERANCE:.0e} is expected."
+        )
 
 
 def _check_inputs(session: ort.InferenceSession, artifact: Artifact) -> None:

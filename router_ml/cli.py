@@ -18,14 +18,25 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from router_ml.errors import ArtifactCorrupt, DataError, MissingExtra, RouterMLError
+from router_ml.artifact import find_artifact, load_artifact
+from router_ml.catalog import Catalog
+from router_ml.classifier import check_replay
+from router_ml.errors import DataError, MissingExtra, RouterMLError
 from router_ml.evaluation import evaluate, evaluate_keywords
 from router_ml.evaluation.latency import bench
 from router_ml.examples import Example, parse_row, read_examples, read_lines, request_of
 from router_ml.policy import FACTS, Policy
+from router_ml.problems import find_problems, find_unreachable
 from router_ml.request import Request
-from router_ml.router import Router
-from router_ml.tables import out, show_bench, show_decision, show_evaluations, show_sources
+from router_ml.router import Router, default_policy
+from router_ml.tables import (
+    out,
+    show_bench,
+    show_catalog,
+    show_decision,
+    show_evaluations,
+    show_sources,
+)
 from router_ml.types import Decision
 
 app = typer.Typer(
@@ -35,8 +46,6 @@ app = typer.Typer(
 )
 _err = Console(stderr=True, markup=False, emoji=False)
 _CHUNK = 4096
-_GOLDEN_TOLERANCE = 1e-4
-"""Processors differ in the last bits of a float32; a graph that differs by more is broken."""
 
 ArtifactOption = Annotated[str | None, typer.Option(help="Artifact directory or shipped name.")]
 PolicyOption = Annotated[Path | None, typer.Option(help="Policy file (TOML).")]
@@ -304,6 +313,34 @@ def bench_command(
             show_bench(found)
 
 
+@app.command("catalog")
+def catalog_command(
+    artifact: ArtifactOption = None,
+    policy: PolicyOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the models by price, and all that is wrong with a policy; exit 1 if anything is."""
+    with _one_sentence():
+        models = Catalog.load(catalog)
+        labels = load_artifact(find_artifact(artifact)).config.labels
+        rules = default_policy(labels) if policy is None else Policy.read(policy)
+        problems = [*find_problems(rules, labels, models), *find_unreachable(rules)]
+        if as_json:
+            typer.echo(msgspec.json.encode(_catalog_facts(models, problems)).decode())
+        else:
+            show_catalog(models)
+            for problem in problems:
+                _err.print(Text.assemble(("problem:", "red"), " ", problem), soft_wrap=True)
+        if problems:
+            raise typer.Exit(1)
+
+
+def _catalog_facts(catalog: Catalog, problems: list[str]) -> dict[str, Any]:
+    models = {name: catalog.models[name] for name in catalog.rank("cheapest")}
+    return {"baseline": catalog.baseline, "models": models, "problems": problems}
+
+
 @app.command()
 def info(
     artifact: ArtifactOption = None,
@@ -328,11 +365,7 @@ def info(
             typer.echo(encoded)
         else:
             out.print_json(encoded)
-        if not difference <= _GOLDEN_TOLERANCE:  # so written, NaN is an error too
-            raise ArtifactCorrupt(
-                f"{router.artifact.path}: replaying its golden rows gives probabilities that "
-                f"differ by {difference:.1e}; at most {_GOLDEN_TOLERANCE:.0e} is expected."
-            )
+        check_replay(router.artifact, difference)
 
 
 def _versions() -> dict[str, str]:

@@ -1,43 +1,97 @@
-"""From labels and facts to a route: TOML rules, the first whose needs all hold wins.
+"""From labels and facts to a route: TOML rules, the first whose conditions all hold wins.
 
 Pure: no numpy, no ONNX, no network. Whatever a user wants to test without a
-classifier is here.
+classifier is here, and in decider.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from copy import deepcopy
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from router_ml.catalog import Catalog, read_toml
+from router_ml.catalog import Catalog, Preference, read_toml
+from router_ml.conditions import Condition, When
+from router_ml.conversations import Sticky
 from router_ml.errors import PolicyError
-from router_ml.types import Decision, Prediction, Reason
+from router_ml.types import Probability
 
 SHIPPED_POLICY = Path(__file__).with_name("policy.toml")
 
 FACTS = ("vision", "audio")
 """Needs that a request's parts can fill whatever the classifier says."""
 
-NO_FACTS: frozenset[str] = frozenset()
 
-NOTHING = Prediction((), {})
-"""The prediction of a request that has no text."""
+class Below(NamedTuple):
+    """A label that is less probable than a rule asks, whether or not it holds elsewhere."""
 
-Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
+    label: str
+    threshold: float
+
+
+Fact = str | Condition | Below
+"""What is known of a request: a label or a part that it has, a condition that holds."""
+
+NO_FACTS: frozenset[Fact] = frozenset()
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One rule: `route` and its `models` for a request in which all `needs` hold."""
+    """One rule: `route` and its models for a request of which all it asks for holds.
+
+    Attributes:
+        route: the route's name.
+        models: the models, the preferred one first.
+        needs: labels that must hold, or the facts "vision" and "audio".
+        parameters: request parameters, over the policy's.
+        choose: order `models`, or without any the whole catalog, by price or by speed;
+            those that cannot read what the rule needs read are left out.
+        when: what else must hold of the request.
+        thresholds: need -> the probability it must have here, besides holding.
+
+    """
 
     route: str
     models: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     parameters: dict[str, Any] = {}
+    choose: Preference | None = None
+    when: When = When()
+    thresholds: dict[str, Probability] = {}
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What its models must be able to read besides text."""
+        return tuple(need for need in self.needs if need in FACTS)
+
+    @property
+    def demands(self) -> int:
+        """How many things it asks for."""
+        return len(self.needs) + len(self.when.conditions()) + len(self.thresholds)
+
+    def applies(self, holding: frozenset[Fact]) -> bool:
+        """Say whether what it asks besides labels holds."""
+        return holding.issuperset(self.when.conditions())
+
+    def claims(self, holding: frozenset[Fact]) -> bool:
+        """Say whether all it asks for holds."""
+        return (
+            self.applies(holding)
+            and holding.issuperset(self.needs)
+            and holding.isdisjoint(self.doubts())
+        )
+
+    def doubts(self) -> list[Below]:
+        """Return what must not hold."""
+        return [Below(label, threshold) for label, threshold in self.thresholds.items()]
+
+    def ranked(self, catalog: Catalog) -> Rule:
+        """Return this rule with its models in the order that it asks of the catalog."""
+        if self.choose is None:
+            return self
+        models = catalog.rank(self.choose, self.models, self.parts)
+        return msgspec.structs.replace(self, models=models)
 
 
 class Adjustment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,7 +122,9 @@ class Choice(msgspec.Struct, frozen=True):
 
     Attributes:
         needs: what the winning rule asked for.
-        rests_on: what it and the rules before it asked for, in order.
+        rests_on: the labels that it and the rules before it asked for, in order; not those
+            of a rule that did not apply, whatever the labels.
+        by_tag: whether a tag chose the rule and no label had to hold.
 
     """
 
@@ -78,18 +134,25 @@ class Choice(msgspec.Struct, frozen=True):
     parameters: Mapping[str, Any]
     needs: tuple[str, ...]
     rests_on: tuple[str, ...]
+    by_tag: bool
+
+    def among(self, models: tuple[str, ...]) -> Choice:
+        """Return this choice with other models."""
+        model = models[0] if models else None
+        return msgspec.structs.replace(self, model=model, fallbacks=models[1:])
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rules in order, and what a request gets that none of them claims.
 
     Attributes:
-        rules: the first whose needs all hold wins.
+        rules: the first of which all holds wins.
         default: the route of a request that no rule claims, or that cannot be read.
         parameters: request parameters for every request.
         adjustments: changes to the parameters by label, applied after the rule's.
         uncertain: what a request gets that the classifier is unsure of; None: ignore doubt.
         thresholds: label -> probability from which it holds, over the artifact's own.
+        sticky: the routes on which a conversation stays; None: each turn on its own.
 
     """
 
@@ -100,6 +163,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     adjustments: tuple[Adjustment, ...] = ()
     uncertain: Uncertain | None = None
     thresholds: dict[str, Probability] = {}
+    sticky: Sticky | None = None
 
     @classmethod
     def load(cls, path: Path | str | None = None) -> Policy:
@@ -111,13 +175,25 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 models for uncertain requests.
 
         """
+        policy = cls.read(path)
+        for problem in policy.route_problems():
+            raise PolicyError(f"{path or SHIPPED_POLICY}: {problem}")
+        return policy
+
+    @classmethod
+    def read(cls, path: Path | str | None = None) -> Policy:
+        """Read a policy without asking whether its parts fit each other.
+
+        Raises:
+            PolicyError: the file is missing, is no TOML, has an unknown key or a wrong
+                value.
+
+        """
         file = Path(path) if path is not None else SHIPPED_POLICY
         try:
-            policy = msgspec.convert(read_toml(file, PolicyError), cls)
+            return msgspec.convert(read_toml(file, PolicyError), cls)
         except msgspec.ValidationError as error:
             raise PolicyError(f"{file}: {error}.") from error
-        policy.check_routes(str(file))
-        return policy
 
     @classmethod
     def of_labels(cls, labels: Iterable[str]) -> Policy:
@@ -125,110 +201,82 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         rules = tuple(Rule(route=label, needs=(label,)) for label in labels)
         return cls(schema_version=1, rules=(*rules, Rule(route="default")), default="default")
 
-    def check_routes(self, where: str) -> None:
-        """Raise PolicyError unless `default` and `uncertain` name routes of the rules."""
+    def route_problems(self) -> Iterator[str]:
+        """Say, a sentence each, which keys name a route that no rule has, or too much."""
+        doubt = self.uncertain
+        if doubt is not None and doubt.route is not None and doubt.models:
+            yield (
+                "The policy's `[uncertain]` has both `route` and `models`: keep `route` to send "
+                "uncertain requests another way, or `models` to change only their model."
+            )
         routes = {rule.route for rule in self.rules}
-        named = {"default": self.default}
-        if self.uncertain is not None and self.uncertain.route is not None:
-            named["uncertain.route"] = self.uncertain.route
-            if self.uncertain.models:
-                raise PolicyError(
-                    f"{where}: `[uncertain]` has both `route` and `models`: keep `route` to send "
-                    "uncertain requests another way, or `models` to change only their model."
-                )
-        for key, route in named.items():
+        for key, route in self.named_routes():
             if route not in routes:
-                raise PolicyError(
-                    f"{where}: `{key}` is {route!r}, but the rules know only "
+                yield (
+                    f"The policy's `{key}` is {route!r}, but the rules know only "
                     f"{', '.join(sorted(routes)) or 'no routes'}."
                 )
+
+    def named_routes(self) -> Iterator[tuple[str, str]]:
+        """Return each key that names a route, and the route."""
+        yield "default", self.default
+        if self.uncertain is not None and self.uncertain.route is not None:
+            yield "uncertain.route", self.uncertain.route
+        for route in self.sticky.routes if self.sticky else ():
+            yield "sticky.routes", route
 
     def covers(self, labels: Iterable[str]) -> bool:
         """Say whether this policy speaks of these labels, all of them and no others."""
         labels = set(labels)
-        needs = {*self._needs(), *self.thresholds}
+        needs = {*self.needs(), *self.thresholds}
         return labels <= needs <= labels | set(FACTS)
 
-    def check(self, labels: Iterable[str], catalog: Catalog) -> None:
-        """Check this policy against an artifact's labels and a catalog.
-
-        Raises:
-            PolicyError: a route that no rule defines, a need or threshold that is neither
-                a label nor a fact, a label that no rule or adjustment uses, a model that
-                the catalog lacks, or one that cannot read what its rule needs read.
-
-        """
-        labels = tuple(labels)
-        self.check_routes("The policy")
-        self._check_names(labels)
-        self._check_labels_have_routes(labels)
-        self._check_models(catalog)
-        self._check_modalities(catalog)
-
-    def _needs(self) -> list[str]:
+    def needs(self) -> list[str]:
+        """Return what its rules and adjustments need, in order."""
         of_rules = [need for rule in self.rules for need in rule.needs]
         return of_rules + [need for change in self.adjustments for need in change.needs]
 
-    def _check_names(self, labels: tuple[str, ...]) -> None:
-        known = {*labels, *FACTS}
-        for name in (*self._needs(), *self.thresholds):
-            if name not in known:
-                raise PolicyError(
-                    f"The policy names the label {name!r}, which the artifact does not have: "
-                    f"it has {', '.join(labels)}."
-                )
+    def conditions(self) -> Iterator[Condition]:
+        """Return what its rules ask of a request besides labels and parts."""
+        for rule in self.rules:
+            yield from rule.when.conditions()
 
-    def _check_labels_have_routes(self, labels: tuple[str, ...]) -> None:
-        used = set(self._needs())
-        for label in labels:
-            if label not in used:
-                raise PolicyError(
-                    f"The artifact's label {label!r} has no route: no rule of the policy needs it."
-                )
+    def ranked(self, catalog: Catalog) -> Policy:
+        """Return this policy with the models that its rules `choose`, in order."""
+        rules = tuple(rule.ranked(catalog) for rule in self.rules)
+        return msgspec.structs.replace(self, rules=rules)
 
-    def _check_models(self, catalog: Catalog) -> None:
-        named = [(f"route {rule.route!r}", rule.models) for rule in self.rules]
-        if self.uncertain is not None:
-            named.append(("uncertain requests", self.uncertain.models))
-        for what, models in named:
-            for model in models:
-                if model not in catalog.models:
-                    raise PolicyError(
-                        f"The policy sends {what} to {model!r}, which the catalog does not list."
-                    )
-
-    def _check_modalities(self, catalog: Catalog) -> None:
-        wants = [(rule, need) for rule in self.rules for need in FACTS if need in rule.needs]
-        for rule, need in wants:
-            for model in rule.models:
-                can = catalog.models[model].modalities
-                if need not in can:
-                    raise PolicyError(
-                        f"The policy's rule of route {rule.route!r} that needs "
-                        f"{', '.join(rule.needs)} names {model!r}, but by its `modalities` in "
-                        f"the catalog that model reads only {', '.join(can)}."
-                    )
-
-    def choose(self, holding: frozenset[str]) -> Choice:
-        """Return the choice for a set of labels and facts; the first matching rule's."""
+    def choose(self, holding: frozenset[Fact]) -> Choice:
+        """Return the choice for a set of labels and facts; the first claiming rule's."""
         rests_on: list[str] = []
         for rule in self.rules:
+            if not rule.applies(holding):
+                continue
             rests_on += (need for need in rule.needs if need not in rests_on)
-            if holding.issuperset(rule.needs):
+            if rule.claims(holding):
                 return self._choice(rule, holding, tuple(rests_on))
         return self.choose_route(self.default, holding, tuple(rests_on))
 
     def choose_route(
         self,
         route: str,
-        holding: frozenset[str] = NO_FACTS,
+        holding: frozenset[Fact] = NO_FACTS,
         rests_on: tuple[str, ...] = (),
+        model: str | None = None,
     ) -> Choice:
-        """Return the choice of a route by name: its least demanding rule's."""
-        rules = [rule for rule in self.rules if rule.route == route]
-        return self._choice(min(rules, key=lambda rule: len(rule.needs)), holding, rests_on)
+        """Return the choice of a route by name: its first rule with a model, if one has it.
 
-    def choose_in_doubt(self, choice: Choice, holding: frozenset[str]) -> Choice:
+        Without such a rule, or without a model, its least demanding rule decides.
+        """
+        rules = (rule for rule in self.rules if rule.route == route and model in rule.models)
+        return self._choice(next(rules, self.least_demanding(route)), holding, rests_on)
+
+    def least_demanding(self, route: str) -> Rule:
+        """Return the rule that stands for a route when it is chosen by name."""
+        rules = (rule for rule in self.rules if rule.route == route)
+        return min(rules, key=lambda rule: rule.demands)
+
+    def choose_in_doubt(self, choice: Choice, holding: frozenset[Fact]) -> Choice:
         """Return what `uncertain` makes of a choice."""
         doubt = self.uncertain
         if doubt is None:
@@ -237,92 +285,13 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return self.choose_route(doubt.route, holding)
         if not doubt.models or any(need in FACTS for need in choice.needs):
             return choice
-        first, *others = doubt.models
-        return msgspec.structs.replace(choice, model=first, fallbacks=tuple(others))
+        return choice.among(doubt.models)
 
-    def _choice(self, rule: Rule, holding: frozenset[str], rests_on: tuple[str, ...]) -> Choice:
+    def _choice(self, rule: Rule, holding: frozenset[Fact], rests_on: tuple[str, ...]) -> Choice:
         parameters = {**self.parameters, **rule.parameters}
         for adjustment in self.adjustments:
             if holding.issuperset(adjustment.needs):
                 parameters |= adjustment.parameters
         model = rule.models[0] if rule.models else None
-        return Choice(rule.route, model, rule.models[1:], parameters, rule.needs, rests_on)
-
-
-class Decider:
-    """A policy made ready for many requests: each set of labels is looked up once."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
-        self._below = policy.uncertain.below if policy.uncertain else 0.0
-        self._choose = lru_cache(maxsize=4096)(self._choose_labels)
-
-    def __call__(
-        self,
-        prediction: Prediction,
-        facts: frozenset[str] = NO_FACTS,
-        *,
-        truncated: bool = False,
-    ) -> Decision:
-        """Decide what becomes of a request with these labels and facts."""
-        choice, labels = self._choose(prediction.labels, facts)
-        confidence = confidence_of(choice, prediction, facts)
-        reason = reason_of(choice, prediction, facts)
-        if confidence < self._below and reason is Reason.CLASSIFIED:
-            choice = self.policy.choose_in_doubt(choice, frozenset(labels))
-            reason = Reason.LOW_CONFIDENCE
-        return Decision(
-            choice.route,
-            choice.model,
-            choice.fallbacks,
-            labels,
-            prediction.probabilities or {},  # not NOTHING's, which every such decision would share
-            reason,
-            _own(choice.parameters),
-            confidence,
-            truncated,
-        )
-
-    def unreadable(self) -> Decision:
-        """Decide what becomes of something that is no request."""
-        decision = self(NOTHING)
-        return msgspec.structs.replace(decision, reason=Reason.UNREADABLE)
-
-    def _choose_labels(
-        self, labels: tuple[str, ...], facts: frozenset[str]
-    ) -> tuple[Choice, tuple[str, ...]]:
-        choice = self.policy.choose(frozenset(labels) | facts)
-        return choice, labels + tuple(sorted(facts.difference(labels)))
-
-
-def _own(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy a choice's parameters: the choice is kept, and a caller may write into theirs."""
-    return {
-        name: deepcopy(value) if isinstance(value, dict | list) else value
-        for name, value in parameters.items()
-    }
-
-
-def confidence_of(choice: Choice, prediction: Prediction, facts: frozenset[str]) -> float:
-    """Return the probability of the least sure judgement a choice rests on.
-
-    It rests on every label that its rule, or a rule before it, asked for: on p where
-    the label holds and on 1 - p where it does not. A fact is certain.
-    """
-    probabilities, labels = prediction.probabilities, prediction.labels
-    confidence = 1.0
-    for name in choice.rests_on:
-        if name in probabilities and name not in facts:
-            p = probabilities[name]
-            confidence = min(confidence, p if name in labels else 1 - p)
-    return confidence
-
-
-def reason_of(choice: Choice, prediction: Prediction, facts: frozenset[str]) -> Reason:
-    """Return why a choice came out: a fact it needed, else the classifier, else no text."""
-    if facts:
-        if "audio" in facts and "audio" in choice.needs:
-            return Reason.AUDIO
-        if "vision" in facts and "vision" in choice.needs:
-            return Reason.IMAGE
-    return Reason.CLASSIFIED if prediction.probabilities else Reason.EMPTY
+        by_tag = bool(rule.when.tags) and not rule.needs and rule.applies(holding)
+        return Choice(rule.route, model, rule.models[1:], parameters, rule.needs, rests_on, by_tag)

@@ -63,6 +63,8 @@ class Request(NamedTuple):
         has_image: whether any message carries an image or a video.
         has_audio: whether any message carries audio.
         readable: False if it is neither a string, nor messages, nor a payload.
+        has_tools: whether the payload offers the model any tools.
+        metadata: the payload's `metadata`, tags of the caller's; None without any.
 
     """
 
@@ -70,6 +72,8 @@ class Request(NamedTuple):
     has_image: bool = False
     has_audio: bool = False
     readable: bool = True
+    has_tools: bool = False
+    metadata: Mapping[str, Any] | None = None
 
 
 class ModelText(NamedTuple):
@@ -123,8 +127,18 @@ def _read_payload(payload: Mapping[str, Any]) -> Request:
         body = payload.get(key)
         if isinstance(body, str | Sequence) and not isinstance(body, bytes | bytearray):
             read = read_request(body)
-            return _with_instructions(read, payload.get("instructions"))
+            return _with_facts(_with_instructions(read, payload.get("instructions")), payload)
     return _UNREADABLE
+
+
+def _with_facts(read: Request, payload: Mapping[str, Any]) -> Request:
+    tools, metadata = payload.get("tools"), payload.get("metadata")
+    if tools is None and metadata is None:
+        return read
+    return read._replace(
+        has_tools=isinstance(tools, Sequence) and len(tools) > 0,
+        metadata=metadata if isinstance(metadata, Mapping) else None,
+    )
 
 
 def _with_instructions(read: Request, instructions: Any) -> Request:
@@ -209,6 +223,26 @@ def _file_kind(part: Mapping[str, Any]) -> str:
         if start.startswith(("data:audio/", "audio/")) or end.endswith(_AUDIO_SUFFIXES):
             return "audio"
     return "file"
+
+
+def approximate_tokens(request: Request) -> int:
+    """Estimate how many tokens the text of a request's turns has: a quarter of its UTF-8 bytes.
+
+    Over many prompts that is 0.97 to 0.99 of what GPT-4o's and DeepSeek's tokenizers count
+    in English (single prompts: 0.72 to 1.23), 0.86 to 1.01 in Chinese, and 0.6 to 0.95 in
+    other languages of the Latin script; `benchmarks/tokens.py` measures it. Images, audio
+    and tools are not counted.
+    """
+    return sum(_utf8_length(turn.text) for turn in request.turns) // 4
+
+
+def _utf8_length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+
+
+def user_turns(request: Request) -> int:
+    """Count the turns in which the user spoke: tool traffic makes no conversation longer."""
+    return sum(turn.role == "user" for turn in request.turns)
 
 
 def model_text(request: Request) -> ModelText:

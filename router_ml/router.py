@@ -9,11 +9,14 @@ from typing import Any
 from router_ml.artifact import Artifact, find_artifact, load_artifact
 from router_ml.catalog import Catalog
 from router_ml.classifier import Classifier
-from router_ml.policy import NO_FACTS, NOTHING, SHIPPED_POLICY, Decider, Policy
+from router_ml.conversations import Conversations
+from router_ml.decider import NOTHING, Decider
+from router_ml.policy import NO_FACTS, SHIPPED_POLICY, Fact, Policy
+from router_ml.problems import check
 from router_ml.request import ModelText, Request, model_text, read_request
 from router_ml.types import Decision, Tags
 
-_FACTS = {
+_PARTS: dict[tuple[bool, bool], frozenset[Fact]] = {
     (False, False): NO_FACTS,
     (True, False): frozenset({"vision"}),
     (False, True): frozenset({"audio"}),
@@ -28,16 +31,18 @@ class Router:
         artifact: what the classifier was loaded from.
         policy: the rules.
         catalog: the LLMs on offer.
+        conversations: what is remembered of sticky ones; None if the policy has none.
 
     """
 
     def __init__(self, artifact: Artifact, policy: Policy, catalog: Catalog) -> None:
-        policy.check(artifact.config.labels, catalog)
+        check(policy, artifact.config.labels, catalog)
         self.artifact, self.policy, self.catalog = artifact, policy, catalog
         self.classifier = Classifier(artifact)
         own = zip(self.classifier.labels, self.classifier.thresholds, strict=True)
         self._thresholds = tuple(policy.thresholds.get(label, value) for label, value in own)
-        self._decide = Decider(policy)
+        self._decide = Decider(policy, catalog)
+        self.conversations = None if policy.sticky is None else Conversations(policy.sticky)
 
     @classmethod
     def load(
@@ -84,17 +89,25 @@ class Router:
             tags: what the caller says of it, for the policy's rules; they win over those
                 in the payload's `metadata`.
             conversation: the caller's key of the conversation it belongs to, for the
-                policy's `[sticky]` routes.
+                policy's `[sticky]` routes; an empty one is none.
 
         """
         read = read_request(request)
         if not read.readable:
             return self._decide.unreadable()
         text = model_text(read)
-        return self._finish(read, text, self._judge(text))
+        facts = self._facts(read, tags)
+        decision = self._finish(text, self._judge(text), facts)
+        return self._stay(decision, conversation, facts) if conversation else decision
 
-    def route_many(self, requests: Iterable[Any]) -> list[Decision]:
-        """Decide on many requests at once, in their order, on every core."""
+    def route_many(self, requests: Iterable[Any], *, tags: Tags | None = None) -> list[Decision]:
+        """Decide on many requests at once, in their order, on every core.
+
+        Args:
+            requests: as for `route`; each is decided on alone, no conversation is kept.
+            tags: what the caller says of all of them; a payload's `metadata` speaks of one.
+
+        """
         reads = [read_request(request) for request in requests]
         texts = [model_text(read) for read in reads]
         asked = [at for at, text in enumerate(texts) if text.says_something]
@@ -103,17 +116,32 @@ class Router:
         for at, row in zip(asked, found, strict=True):
             rows[at] = row
         return [
-            self._finish(read, text, row) if read.readable else self._decide.unreadable()
+            self._finish(text, row, self._facts(read, tags))
+            if read.readable
+            else self._decide.unreadable()
             for read, text, row in zip(reads, texts, rows, strict=True)
         ]
 
     def _judge(self, text: ModelText) -> list[float] | None:
         return self.classifier.probabilities(text) if text.says_something else None
 
-    def _finish(self, read: Request, text: ModelText, row: Sequence[float] | None) -> Decision:
+    def _facts(self, read: Request, tags: Tags | None) -> frozenset[Fact]:
+        parts = _PARTS[read.has_image, read.has_audio]
+        asked = self._decide.conditions
+        return parts | asked.holding(read, tags) if asked else parts
+
+    def _finish(
+        self, text: ModelText, row: Sequence[float] | None, facts: frozenset[Fact]
+    ) -> Decision:
         prediction = self.classifier.predict(row, self._thresholds) if row else NOTHING
-        facts = _FACTS[read.has_image, read.has_audio]
         return self._decide(prediction, facts, truncated=text.truncated)
+
+    def _stay(self, decision: Decision, conversation: str, facts: frozenset[Fact]) -> Decision:
+        """Keep a request where its conversation stays."""
+        if self.conversations is None:
+            return decision
+        stay = self.conversations.stay(conversation, decision)
+        return decision if stay is None else self._decide.stay(decision, stay, facts)
 
 
 def default_policy(labels: Sequence[str]) -> Policy:

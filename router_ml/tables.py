@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from router_ml.catalog import Catalog
 from router_ml.evaluation import Evaluation
 from router_ml.evaluation.latency import Bench
 from router_ml.router import Router
@@ -22,7 +23,7 @@ def _table(title: str, *columns: str) -> Table:
     """Make a table whose first column is text and whose others are figures."""
     table = Table(title=title)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
     return table
 
 
@@ -44,6 +45,30 @@ def show_decision(decision: Decision, router: Router) -> None:
     for label, p in decision.probabilities.items():
         table.add_row(f"  {label}", f"{p:.3f} {'█' * round(20 * p)}")
     out.print(table)
+
+
+def show_catalog(catalog: Catalog) -> None:
+    """Show the models, the cheapest first, and what is known of them."""
+    names = catalog.rank("cheapest")
+    models = [catalog.models[name] for name in names]
+    columns = {
+        "output": [_figure(model.output_price, ",.2f") for model in models],
+        "input": [_figure(model.input_price, ",.2f") for model in models],
+        "cached": [_figure(model.cached_input_price, ",.2f") for model in models],
+        "context": [_figure(model.context, ",d") for model in models],
+        "tokens/s": [_figure(model.speed, ",.0f") for model in models],
+        "reads": [", ".join(model.modalities) for model in models],
+    }
+    known = {title: cells for title, cells in columns.items() if any(cells)}
+    table = _table("prices in US dollars per million tokens", "model", *known)
+    for row in zip(names, *known.values(), strict=True):
+        table.add_row(*row)
+    out.print(table)
+    out.print(f"Savings are measured against {catalog.baseline}.")
+
+
+def _figure(figure: float | None, form: str) -> str:
+    return "" if figure is None else format(figure, form)
 
 
 def show_evaluations(evaluations: list[Evaluation]) -> None:

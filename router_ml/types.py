@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+
+Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 Tags = Mapping[str, str | bool | int | float]
 """What a caller says of a request: name -> value."""
@@ -20,11 +22,13 @@ class Reason(StrEnum):
     """Why a decision came out as it did."""
 
     CLASSIFIED = "classified"
-    """The classifier's labels chose the rule."""
+    """The classifier's labels chose the rule, with what the rules ask of the request."""
     IMAGE = "image"
     """The request carries an image; the text could only refine the choice."""
     AUDIO = "audio"
     """The request carries audio; the text could only refine the choice."""
+    TAG = "tag"
+    """A tag of the caller's chose the rule, whatever the text says."""
     EMPTY = "empty"
     """There was no text to judge: the default route."""
     UNREADABLE = "unreadable"
@@ -62,7 +66,7 @@ class Decision(msgspec.Struct, frozen=True):
         reason: why.
         parameters: request parameters the policy sets, such as temperature.
         confidence: the probability of the least sure judgement the choice rests on, in
-            [0, 1]; 1 where a fact decided.
+            [0, 1]; 1 where a fact decided, or the conversation's past.
         truncated: whether the classifier read only parts of a long text.
 
     """

@@ -246,6 +246,53 @@ def test_info_fails_where_the_golden_rows_differ(tmp_path):
     assert "golden rows" in result.stderr
 
 
+def test_catalog_by_price():
+    result = run(app, ["catalog"])
+    assert result.exit_code == 0
+    names = ["glm-4-9b", "deepseek-v4-pro", "moonshot-k2.5", "gpt-4o"]
+    at = [result.stdout.index(name) for name in names]
+    assert at == sorted(at)
+    found = json.loads(run(app, ["catalog", "--json"]).stdout)
+    assert (found["baseline"], found["problems"]) == ("gpt-4o", [])
+    prices = [model["output_price"] for model in found["models"].values()]
+    assert prices == sorted(prices)
+    assert len(prices) == 19
+
+
+def test_catalog_shows_what_is_known(tmp_path):
+    path = tmp_path / "catalog.toml"
+    text = SHIPPED_CATALOG.read_text()
+    known = "output_price = 10.00\ninput_price = 2.50\ncontext = 128000\nspeed = 80\n"
+    path.write_text(text.replace("output_price = 10.00\n", known))
+    shown = run(app, ["catalog", "--catalog", str(path)]).stdout
+    for figure in ("input", "2.50", "context", "128,000", "tokens/s", "80"):
+        assert figure in shown
+    assert "cached" not in shown
+
+
+def test_catalog_names_every_problem_of_a_policy(tmp_path):
+    policy = tmp_path / "policy.toml"
+    text = SHIPPED_POLICY.read_text().replace('default = "general"', 'default = "nowhere"')
+    last = '[[rules]]\nroute = "late"\nneeds = ["math"]\nmodels = ["gpt-0"]\n'
+    policy.write_text(text.replace('"glm-4.6v", "Qwen', '"glm-5", "Qwen') + last)
+    result = run(app, ["catalog", "--policy", str(policy)])
+    assert result.exit_code == 1
+    assert result.stderr.count("problem:") == 4
+    for named in ("'nowhere'", "'gpt-0'", "'glm-5'", "rule 9 (route 'late') is never reached"):
+        assert named in result.stderr
+    asked = run(app, ["catalog", "--json", "--policy", str(policy)])
+    assert (asked.exit_code, len(json.loads(asked.stdout)["problems"])) == (1, 4)
+
+
+def test_catalog_with_files_that_cannot_be_read(tmp_path):
+    (tmp_path / "bad.toml").write_text("[")
+    for option in ("--policy", "--catalog", "--artifact"):
+        result = run(app, ["catalog", option, str(tmp_path / "bad.toml")])
+        assert result.exit_code == 1
+        assert result.stderr.startswith("error: ")
+        assert result.stderr.count("\n") == 1
+
+
 def test_bench():
     found = json.loads(run(app, ["bench", "--calls", "100", "--json"]).stdout)
     assert set(found["latency"]) == {"en", "zh"}

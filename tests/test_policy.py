@@ -2,8 +2,12 @@ import msgspec
 import pytest
 
 from router_ml import Catalog, Policy, Prediction, Reason, Router
+from router_ml.conditions import When
+from router_ml.conversations import Sticky
+from router_ml.decider import NOTHING, Decider
 from router_ml.errors import CatalogError, PolicyError
-from router_ml.policy import NOTHING, Adjustment, Decider, Rule, Uncertain
+from router_ml.policy import Adjustment, Rule, Uncertain
+from router_ml.problems import check
 
 LABELS = ("math", "vision", "chinese", "code", "creative", "extraction")
 
@@ -77,7 +81,7 @@ def test_unknown_model_in_doubt():
     doubt = Uncertain(below=0.5, models=("gpt-0",))
     policy = msgspec.structs.replace(Policy.load(), uncertain=doubt)
     with pytest.raises(PolicyError, match="uncertain requests to 'gpt-0'"):
-        policy.check(LABELS, Catalog.load())
+        check(policy, LABELS, Catalog.load())
 
 
 def write(tmp_path, text):
@@ -101,13 +105,13 @@ def test_unknown_route(tmp_path):
 def test_label_without_a_route_and_unknown_model():
     policy = Policy.load()
     with pytest.raises(PolicyError, match="'billing' has no route"):
-        policy.check((*LABELS, "billing"), Catalog.load())
+        check(policy, (*LABELS, "billing"), Catalog.load())
     with pytest.raises(PolicyError, match="does not have"):
-        policy.check(("math",), Catalog.load())
+        check(policy, ("math",), Catalog.load())
 
 
 def test_every_shipped_model_is_in_the_catalog():
-    Policy.load().check(LABELS, Catalog.load())
+    check(Policy.load(), LABELS, Catalog.load())
     assert len(Catalog.load().models) == 19
     assert Catalog.load().models["gpt-4o"].output_price == 10
 
@@ -164,7 +168,7 @@ def test_a_policy_object_is_checked_like_a_file():
     ):
         policy = msgspec.structs.replace(shipped, **change)
         with pytest.raises(PolicyError, match=named):
-            policy.check(LABELS, Catalog.load())
+            check(policy, LABELS, Catalog.load())
         with pytest.raises(PolicyError, match=named):
             Router.load(policy=policy)
 
@@ -184,9 +188,91 @@ def test_a_rule_names_only_models_that_can_read_what_it_needs(need):
     shipped = Policy.load()
     policy = msgspec.structs.replace(shipped, rules=(rule, *shipped.rules))
     with pytest.raises(PolicyError, match=f"'parts' that needs {need} names 'deepseek-r1'"):
-        policy.check(LABELS, Catalog.load())
+        check(policy, LABELS, Catalog.load())
 
 
 def test_deeply_nested_files(tmp_path):
     with pytest.raises(PolicyError, match="nested too deeply"):
         Policy.load(write(tmp_path, f"a={'[' * 9999}"))
+
+
+WHOLE = """
+schema_version = 1
+default = "rest"
+
+[sticky]
+routes = ["strong"]
+idle_s = 600
+leave_after = 2
+confidence = 0.7
+capacity = 100
+
+[[rules]]
+route = "strong"
+needs = ["math"]
+thresholds = { math = 0.8 }
+models = ["a", "b"]
+choose = "fastest"
+parameters = { reasoning_effort = "high" }
+[rules.when]
+min_tokens = 10
+max_tokens = 99
+min_turns = 2
+max_turns = 9
+tools = true
+tags = { tier = "gold", batch = true }
+
+[[rules]]
+route = "rest"
+choose = "cheapest"
+"""
+
+
+def test_all_that_a_file_can_say(tmp_path):
+    policy = Policy.load(write(tmp_path, WHOLE))
+    tags = {"tier": "gold", "batch": True}
+    when = When(10, 99, 2, 9, True, tags)
+    effort = {"reasoning_effort": "high"}
+    assert policy.rules == (
+        Rule("strong", ("a", "b"), ("math",), effort, "fastest", when, {"math": 0.8}),
+        Rule("rest", choose="cheapest"),
+    )
+    assert policy.sticky == Sticky(("strong",), 600.0, 2, 0.7, 100)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("min_tokens = 10", "min_token = 10", "min_token"),
+        ("min_tokens = 10", "min_tokens = -1", "rules"),
+        ("tools = true", 'tools = "yes"', "rules"),
+        ("batch = true", "batch = [1]", "rules"),
+        ('"fastest"', '"best"', "best"),
+        ("math = 0.8", "math = 8", "rules"),
+        ('routes = ["strong"]', "routes = []", "sticky"),
+        ('routes = ["strong"]', 'routes = ["weak"]', "`sticky.routes` is 'weak'"),
+        ("leave_after = 2", "leave_after = 0", "sticky"),
+        ("capacity = 100", "capacity = 0", "sticky"),
+        ("idle_s = 600", "idle = 600", "idle"),
+    ],
+)
+def test_what_a_file_cannot_say(tmp_path, old, new, named):
+    assert old in WHOLE
+    with pytest.raises(PolicyError, match=f"p.toml: .*{named}"):
+        Policy.load(write(tmp_path, WHOLE.replace(old, new)))
+
+
+def test_read_asks_no_more_than_the_form(tmp_path):
+    policy = Policy.read(write(tmp_path, WHOLE.replace('default = "rest"', 'default = "r"')))
+    (problem,) = policy.route_problems()
+    assert problem == "The policy's `default` is 'r', but the rules know only rest, strong."
+
+
+def test_a_route_chosen_by_name_is_that_of_its_least_demanding_rule():
+    rules = (
+        Rule("a", ("m1",), when=When(min_turns=2)),
+        Rule("a", ("m2",)),
+        Rule("a", ("m3",), ("math",), thresholds={"math": 0.9}),
+    )
+    policy = Policy(schema_version=1, rules=rules, default="a")
+    assert policy.choose_route("a").model == "m2"

@@ -6,10 +6,14 @@ import sys
 import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
-from router_ml import Reason, Router
+from router_ml import Policy, Reason, Router
 from router_ml.artifact import find_artifact, load_artifact
-from router_ml.errors import ArtifactCorrupt, ArtifactNotFound, ArtifactUnsupported
+from router_ml.conditions import When
+from router_ml.conversations import Conversations, Sticky
+from router_ml.errors import ArtifactCorrupt, ArtifactNotFound, ArtifactUnsupported, PolicyError
+from router_ml.policy import Rule
 from router_ml.request import ModelText, read_request
 
 
@@ -89,6 +93,81 @@ def test_image_and_audio_decide(router):
     audio = [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]
     assert router.route(image).reason is Reason.IMAGE
     assert router.route(audio).route == "audio"
+
+
+GOLD = Rule("gold", ("deepseek-v4-pro",), when=When(tags={"tier": "gold"}))
+LONG = Rule("long", ("glm-5",), when=When(min_tokens=1_000, tools=True))
+SHIPPED = Policy.load()
+ASKING = replace(SHIPPED, rules=(GOLD, LONG, *SHIPPED.rules), sticky=Sticky(("math",), idle_s=60))
+PROOF, FOLLOW_UP = "Prove that √2 is irrational", "And why is that?"
+
+
+@pytest.fixture
+def asking():
+    return Router.load(policy=ASKING)
+
+
+def test_tags_of_the_caller_and_of_the_payload(asking):
+    payload = {"messages": [{"role": "user", "content": PROOF}], "metadata": {"tier": "gold"}}
+    assert asking.route(PROOF, tags={"tier": "gold"}).reason is Reason.TAG
+    assert asking.route(payload).route == "gold"
+    assert asking.route(payload, tags={"tier": "lead"}).route == "math"
+    many = asking.route_many([payload, PROOF], tags={"other": 1})
+    assert [decision.route for decision in many] == ["gold", "math"]
+    many = asking.route_many([payload, PROOF], tags={"tier": "gold"})
+    assert [decision.route for decision in many] == ["gold", "gold"]
+
+
+def test_length_and_tools_of_the_payload(asking):
+    long = {"input": PROOF + " again" * 1_000}
+    assert asking.route(long).route != "long"
+    assert asking.route(long | {"tools": [{"type": "function"}]}).model == "glm-5"
+
+
+def test_tags_and_conversations_mean_nothing_to_a_policy_that_asks_for_neither(router):
+    plain = router.route(PROOF)
+    assert router.route(PROOF, tags={"tier": "gold"}, conversation="a") == plain
+    assert router.conversations is None
+
+
+def test_a_conversation_stays_until_it_is_over(asking):
+    now = [0.0]
+    asking.conversations = Conversations(ASKING.sticky, clock=lambda: now[0])
+    alone = asking.route(FOLLOW_UP)
+    assert alone.route != "math"
+    assert asking.route(PROOF, conversation="a").reason is Reason.CLASSIFIED
+    stays = asking.route(FOLLOW_UP, conversation="a")
+    assert (stays.route, stays.model, stays.reason) == ("math", "moonshot-k2.5", Reason.STICKY)
+    assert stays.probabilities == alone.probabilities
+    assert asking.route(FOLLOW_UP, conversation="b") == alone
+    assert asking.route(FOLLOW_UP) == alone
+    now[0] = 61.0
+    assert asking.route(FOLLOW_UP, conversation="a") == alone
+
+
+def test_an_image_leaves_the_conversation_for_a_model_that_sees(asking):
+    image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]
+    asking.route(PROOF, conversation="a")
+    assert asking.route(image, conversation="a").route == "vision"
+    assert asking.route(FOLLOW_UP, conversation="a").route == "math"
+
+
+def test_what_cannot_be_read_belongs_to_no_conversation(asking):
+    asking.route(PROOF, conversation="a")
+    assert asking.route(None, conversation="a").reason is Reason.UNREADABLE
+    assert asking.route("", conversation="a").reason is Reason.STICKY
+
+
+@pytest.mark.parametrize("odd", [7, ["a"], {}, ""])
+def test_odd_tags_and_conversations_raise_nothing(asking, odd):
+    assert asking.route(PROOF, tags=odd, conversation=odd).route == "math"
+    assert (asking.route(FOLLOW_UP, tags=odd, conversation=odd).route == "math") == bool(odd)
+
+
+def test_a_policy_that_does_not_fit_is_refused():
+    policy = replace(SHIPPED, rules=(Rule("x", choose="fastest"), *SHIPPED.rules))
+    with pytest.raises(PolicyError, match="fastest model whose `speed` is known"):
+        Router.load(policy=policy)
 
 
 @pytest.fixture

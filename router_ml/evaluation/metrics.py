@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router_ml.classifier import Classifier
+from router_ml.conditions import Conditions
+from router_ml.decider import Decider
 from router_ml.evaluation.keywords import keyword_labels
 from router_ml.evaluation.slices import Mistake, Slice, slice_accuracy
 from router_ml.examples import Example
-from router_ml.policy import Decider, Policy
+from router_ml.policy import Fact, Policy
 from router_ml.types import Decision, Prediction
 
 _BINS = 15
@@ -162,7 +164,7 @@ def _decisions(
     decide = Decider(policy)
     rows = zip(judged.given, judged.probabilities.tolist(), examples, strict=True)
     return [
-        decide(Prediction(given, dict(zip(labels, row, strict=True))), facts_of(example))
+        decide(Prediction(given, dict(zip(labels, row, strict=True))), _facts(policy, example))
         for given, row, example in rows
     ]
 
@@ -237,7 +239,12 @@ def _compare(
 
 
 def _route(policy: Policy, labels: Sequence[str], example: Example) -> str:
-    return policy.choose(frozenset(labels) | facts_of(example)).route
+    return policy.choose(_facts(policy, example).union(labels)).route
+
+
+def _facts(policy: Policy, example: Example) -> frozenset[Fact]:
+    """Return what a policy looks at beside labels; a labelled request has no tags."""
+    return facts_of(example) | Conditions(policy.conditions()).holding(example.request)
 
 
 def _confusion(routes: Sequence[str], true: Sequence[str], given: Sequence[str]) -> list[list[int]]:
