@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from router_ml import Catalog, Policy, Router
 from router_ml.dispatch import RoutedOpenAI, routing_of
 from router_ml.errors import DispatchError
+from router_ml.reload import ReloadingRouter
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "dispatch"
 PROOF = [{"role": "user", "content": MATHS}]
@@ -108,7 +109,32 @@ def test_the_router_hears_them(make_face, router):
     chat(face, extra_body={"routing": {"tags": {"batch": True}, "conversation": "c-7"}})
     (request, tags, conversation) = witness.asked[0]
     assert (tags, conversation) == ({"batch": True}, "c-7")
-    assert request["messages"][0]["content"] == MATHS
+    assert request.turns[0].text == MATHS
+
+
+@pytest.fixture(scope="module")
+def own_policy():
+    return Router.load(policy=EXAMPLES.parent / "policy.toml")
+
+
+def test_tags_come_by_metadata_or_beside_it(make_face, own_policy):
+    face = make_face(router=own_policy)
+    customer = chat(face, metadata={"tier": "customer-facing"})
+    batch = chat(face, extra_body={"routing": {"tags": {"batch": True}}})
+    assert (customer.model, batch.model) == ("deepseek-v4-pro", "moonshot-k2.5-thinking")
+
+
+def test_a_conversation_stays_on_its_route(make_face, own_policy):
+    face = make_face(router=own_policy)
+    same = {"extra_body": {"routing": {"conversation": f"of {type(face)}"}}}
+    assert chat(face, **same).routing.route == "math"
+    later = chat(face, messages=PROSE, **same)
+    assert (later.routing.route, later.routing.decision.reason) == ("math", "sticky")
+
+
+def test_a_router_that_follows_its_files(make_face, provider):
+    with ReloadingRouter.load() as following:
+        assert chat(make_face(router=following)).model == FIRST
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,7 @@ def test_when_every_attempt_failed_one_error_holds_them_all(face, provider):
     kinds = [openai.InternalServerError, openai.NotFoundError, *[openai.InternalServerError] * 2]
     assert list(map(type, error.errors)) == kinds
     assert f"{SECOND}: NotFoundError 404" in str(error)
+    assert error.__cause__ is error.errors[-1]
     assert error.request.url.path == "/v1/chat/completions"
 
 

@@ -13,8 +13,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from router_ml.dispatch import AllAttemptsFailed, DecisionLog
+from router_ml.dispatch.decision_log import fingerprint_of, said_by
 from router_ml.errors import DispatchError
 from router_ml.examples import read_examples
+from router_ml.request import read_request
 
 IMAGE = [
     {
@@ -110,6 +112,12 @@ def test_with_text_it_is_what_train_and_evaluate_read(make_face, text_log, tmp_p
     assert image.request.has_image
     assert [turn.role for turn in image.request.turns] == ["system", "user"]
     assert "vision" in image.labels
+
+
+def test_a_text_that_utf_8_cannot_say():
+    said = said_by(read_request("a\ud800b"))
+    assert said == {"messages": [{"role": "user", "content": "a?b"}]}
+    assert fingerprint_of(read_request("a\ud800b").turns)["characters"] == 3
 
 
 def test_the_command_line_reads_it(make_face, text_log, tmp_path):

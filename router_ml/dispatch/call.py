@@ -178,6 +178,7 @@ class Call:
         error = AllAttemptsFailed(
             self._why(), request=request, routing=self.routing, errors=tuple(self._errors)
         )
+        error.__cause__ = self._errors[-1] if self._errors else None
         self.over(error)
         return error
 

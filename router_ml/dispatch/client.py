@@ -115,6 +115,7 @@ class RoutedOpenAI(_Routed, OpenAI):
 
     def _prepare_request(self, request: Any) -> None:
         super()._prepare_request(request)
+        # Of every request, for whichever opens a connection, routed ones may use it next.
         request.extensions.setdefault("trace", trace)
 
     def request(

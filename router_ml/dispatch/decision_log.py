@@ -105,13 +105,18 @@ def said_by(read: Request) -> dict[str, Any]:
     Images and audio are named and left out: only that they are there decides.
     """
     messages: list[dict[str, Any]] = [
-        {"role": turn.role, "content": turn.text} for turn in read.turns
+        {"role": _sayable(turn.role), "content": _sayable(turn.text)} for turn in read.turns
     ]
     parts = {"image_url": read.has_image, "input_audio": read.has_audio}
     carried = [{"type": kind} for kind, is_there in parts.items() if is_there]
     if carried and messages:
-        messages[-1]["content"] = [{"type": "text", "text": read.turns[-1].text}, *carried]
+        messages[-1]["content"] = [{"type": "text", "text": messages[-1]["content"]}, *carried]
     return {"messages": messages}
+
+
+def _sayable(text: str) -> str:
+    """Return a text that UTF-8 can say: a lone surrogate becomes '?'."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def fingerprint_of(turns: tuple[Turn, ...]) -> dict[str, Any]:

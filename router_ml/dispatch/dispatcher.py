@@ -16,6 +16,7 @@ from router_ml.dispatch.telemetry import add_event, current_span
 from router_ml.dispatch.trials import Comparison, Decides, canary_key, canary_of, compare
 from router_ml.errors import DispatchError
 from router_ml.request import Request, read_request
+from router_ml.types import Decision
 
 if TYPE_CHECKING:
     from openai._models import FinalRequestOptions
@@ -65,8 +66,8 @@ class Dispatcher:
             return None
         controls, read = controls_of(body), read_request(body)
         router, is_canary = self._router_for(read, controls)
-        routing = Routing(_decide(router, body, controls), [], canary=is_canary)
-        shadow = self._compare(body, controls, routing)
+        routing = Routing(_decide(router, read, controls), [], canary=is_canary)
+        shadow = self._compare(read, controls, routing)
         finish = partial(self._finish, router, read, shadow, current_span(), time.monotonic())
         return Call(
             options, body, routing, self._circuits, finish,
@@ -79,13 +80,11 @@ class Dispatcher:
             return canary.router, True
         return self._router, False
 
-    def _compare(
-        self, body: dict[str, Any], controls: Controls, routing: Routing
-    ) -> Comparison | None:
+    def _compare(self, read: Request, controls: Controls, routing: Routing) -> Comparison | None:
         if self._shadow is None:
             return None
         tags, conversation = controls.tags, controls.conversation
-        return compare(self._shadow, body, tags, conversation, routing.decision)
+        return compare(self._shadow, read, tags, conversation, routing.decision)
 
     def _finish(
         self,
@@ -113,8 +112,8 @@ class Dispatcher:
             self._decision_log.write(row | said_by(read) if self._decision_log.text else row)
 
 
-def _decide(router: Decides, body: dict[str, Any], controls: Controls) -> Any:
-    decision = router.route(body, tags=controls.tags, conversation=controls.conversation)
+def _decide(router: Decides, read: Request, controls: Controls) -> Decision:
+    decision = router.route(read, tags=controls.tags, conversation=controls.conversation)
     if decision.model is None:
         raise DispatchError(
             f"The policy's route {decision.route!r} names no models, so nobody can be asked: "

@@ -85,11 +85,11 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def compare(
-    shadow: Decides, body: Any, tags: Tags, conversation: str | None, live: Decision
+    shadow: Decides, read: Request, tags: Tags, conversation: str | None, live: Decision
 ) -> Comparison | None:
     """Ask a shadow; whatever goes wrong with it is logged and touches nothing."""
     try:
-        other = shadow.route(body, tags=tags, conversation=conversation)
+        other = shadow.route(read, tags=tags, conversation=conversation)
     except Exception:
         log.exception("The shadow router failed.")
         return None
