@@ -87,13 +87,17 @@ def test_a_stream_that_fails_before_its_first_token_falls_back(face, provider, f
 
 
 @pytest.mark.parametrize("ask", [chat, respond])
-def test_a_stream_that_fails_after_it_is_raised(face, provider, ask):
-    provider.faults[FIRST] = ["cut"]
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [("cut", openai.APIConnectionError), ("late-error-event", openai.APIError)],
+)
+def test_a_stream_that_fails_after_it_is_raised(face, provider, ask, fault, kind):
+    provider.faults[FIRST] = [fault]
     stream = ask(face, stream=True)
     chunks, error = face.read(stream)
-    assert isinstance(error, openai.APIConnectionError)
+    assert type(error) is kind
     assert "I " in str(chunks)
-    assert stream.routing.error == "APIConnectionError"
+    assert stream.routing.error == kind.__name__
     assert provider.models() == [FIRST]
 
 

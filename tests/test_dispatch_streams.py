@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from faces import FIRST, MATHS, chat
+from faces import FIRST, MATHS, chat, text_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,3 +75,20 @@ def test_reading_the_time_elapsed(face):
     stream = chat(face, stream=True, messages=[{"role": "user", "content": MATHS}])
     face.read(stream)
     assert stream.response.elapsed.total_seconds() > 0
+
+
+def test_streams_are_asked_for_uncompressed(face, provider):
+    face.read(chat(face, stream=True))
+    face.read(chat(face, stream=True, extra_headers={"Accept-Encoding": "gzip", "x-a": "b"}))
+    chat(face)
+    asked = [one.headers["accept-encoding"] for one in provider.received]
+    assert asked[:2] == ["identity", "gzip"]
+    assert "gzip" in asked[2]
+
+
+def test_a_compressed_stream_is_handed_on_all_the_same(face, provider):
+    provider.faults[FIRST] = ["compressed"]
+    stream = chat(face, stream=True)
+    chunks, error = face.read(stream)
+    assert (text_of(chunks), error) == (f"I am {FIRST}", None)
+    assert stream.routing.usage is None

@@ -13,12 +13,13 @@ Faults: an HTTP status ("429 retry-after=2"; "400 code=context_length_exceeded")
 the connection without a word), "hang", "slow=0.5" (seconds), "drip" and "drip-head" (a byte now
 and then), "malformed", "html", "error" (a status of 200 whose body is an error), and of streams
 "cut" (after the first token), "cut-head" (before it), "stall=0.5" (after it, seconds; or for
-good) and "error-event".
+good), "error-event", "late-error-event" and "compressed".
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import socket
 import threading
@@ -180,6 +181,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _error_event(self, *_: object) -> None:
         self._stream([json.dumps({"error": {"message": "Told to fail", "code": "overloaded"}})])
+
+    def _compressed(self, _: str, __: str, body: dict[str, Any]) -> None:
+        events = "".join(f"data: {event}\n\n" for event in self._events(body))
+        data = gzip.compress(f"{events}data: [DONE]\n\n".encode())
+        self._bytes(200, "text/event-stream", data, {"content-encoding": "gzip"})
+
+    def _late_error_event(self, _: str, __: str, body: dict[str, Any]) -> None:
+        error = {"error": {"message": "Told to fail", "code": "overloaded"}}
+        self._stream([*list(self._events(body))[:4], json.dumps(error)])
 
     def _cut(self, _: str, __: str, body: dict[str, Any]) -> None:
         self._stream(list(self._events(body))[:4], is_whole=False)

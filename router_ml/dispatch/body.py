@@ -77,6 +77,11 @@ def additions(
     }
 
 
+def uncompressed(headers: Any) -> dict[str, Any]:
+    """Return headers that ask for a body as it is, so that a stream's events can be read."""
+    return {"Accept-Encoding": "identity", **(headers if isinstance(headers, Mapping) else {})}
+
+
 def _is_set(name: str, body: Mapping[str, Any]) -> bool:
     names = next((same for same in _SAME if name in same), {name})
     return not names.isdisjoint(body)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from router_ml.dispatch.body import additions
+from router_ml.dispatch.body import additions, uncompressed
 from router_ml.dispatch.circuits import Circuits
 from router_ml.dispatch.errors import AllAttemptsFailed
 from router_ml.dispatch.faults import Fault, fault_of, name_of, retry_after_s
@@ -92,6 +92,8 @@ class Call:
             "timeout": phases(self._timeout, limit),
             "max_retries": 0,
         }
+        if self._body.get("stream"):
+            update["headers"] = uncompressed(self._options.headers)
         return self._options.model_copy(update=update)
 
     def next_step(self) -> Turn | Pause | None:

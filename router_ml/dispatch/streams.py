@@ -53,7 +53,10 @@ class _Data:
 
 
 class _Head:
-    """The first bytes of a stream, kept until one of its events says something."""
+    """The first bytes of a stream, kept until one of its events says something.
+
+    A compressed stream, though none was asked for, is handed on from its first bytes.
+    """
 
     def __init__(self, response: _Response) -> None:
         self.chunks: list[bytes] = []
@@ -82,10 +85,9 @@ class _Head:
         event = json.loads(data)
         if not isinstance(event, Mapping):
             return True
-        failure = _failure_of(event)
-        if failure is not None:
-            message = failure.get("message") or "The stream is an error"
-            raise APIError(str(message), self._request, body=failure)
+        error = _error_in(event, self._request)
+        if error is not None:
+            raise error
         return says_something(event)
 
     def cut(self) -> APIConnectionError:
@@ -111,14 +113,16 @@ def _choice_says_something(choice: Mapping[str, Any]) -> bool:
     return bool(choice.get("finish_reason")) or any(said.values())
 
 
-def _failure_of(event: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _error_in(event: Mapping[str, Any], request: Any) -> APIError | None:
+    """Return the error that an event is, as the client would raise it; None: it is none."""
     failed = event.get("response") if event.get("type") == "response.failed" else event
     failure = failed.get("error") if isinstance(failed, Mapping) else None
     if failure is None and event.get("type") == "error":
         failure = event
     if not failure:
         return None
-    return failure if isinstance(failure, Mapping) else {"message": str(failure)}
+    message = failure.get("message") if isinstance(failure, Mapping) else failure
+    return APIError(str(message or "The stream is an error"), request, body=failure)
 
 
 class _Relayed:
@@ -132,22 +136,27 @@ class _Relayed:
         self.head: list[bytes] = []
         self.rest: Any = None
         self._data = _Data()
-        self._last: bytes = b""
+        self._counted: bytes = b""
+        self._told: APIError | None = None
         self._is_over = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._under, name)  # httpx reads the time elapsed from it
 
     def _heard(self, chunk: bytes) -> bytes:
+        """Note what an event says of tokens or of an error, which the client raises itself."""
         for data in self._data.feed(chunk):
             if b'"usage"' in data:
-                self._last = data
+                self._counted = data
+            if b'"error"' in data:
+                self._told = _error_in(_parsed(data), self._response.request) or self._told
         return chunk
 
     def _over(self, error: BaseException | None = None) -> None:
         if not self._is_over:
             self._is_over = True
-            self._ended(error, _usage_in(self._last))
+            event = _parsed(self._counted)
+            self._ended(error or self._told, usage_of(event.get("response", event)))
 
     def _broken(self, error: Exception) -> Exception:
         raised = as_openai(error, self._response)
@@ -275,10 +284,9 @@ def as_openai(error: Exception, response: _Response) -> Exception:
     return error
 
 
-def _usage_in(data: bytes) -> Usage | None:
+def _parsed(data: bytes) -> Mapping[str, Any]:
     try:
         event = json.loads(data)
     except ValueError:
-        return None
-    answer = event.get("response", event) if isinstance(event, Mapping) else None
-    return usage_of(answer)
+        return {}
+    return event if isinstance(event, Mapping) else {}
