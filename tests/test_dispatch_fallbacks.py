@@ -2,13 +2,14 @@
 
 import asyncio
 import time
+from threading import Thread
 
 import openai
 import pytest
-from faces import FIRST, MATHS, SECOND, AsyncFace, chat, respond, tried
+from faces import FIRST, MATHS, SECOND, AsyncFace, chat, http, respond, tried
 
 from router_ml import RouterMLError
-from router_ml.dispatch import AllAttemptsFailed
+from router_ml.dispatch import AllAttemptsFailed, RoutedOpenAI
 
 CURABLE = {
     "drop": "APIConnectionError",
@@ -53,7 +54,7 @@ SILENT = {
 
 @pytest.fixture
 def face(make_face):
-    return make_face(attempt_timeout_s=0.3)
+    return make_face(attempt_timeout_s=0.5)
 
 
 @pytest.mark.parametrize("ask", [chat, respond])
@@ -140,10 +141,10 @@ def test_a_retry_can_save_a_request(make_face, provider):
 
 
 def test_a_model_told_to_wait_is_left_alone_that_long(face, provider):
-    provider.faults[FIRST] = ["429 retry-after=0.4"]
+    provider.faults[FIRST] = ["429 retry-after=1.2"]
     assert tried(chat(face)) == [(FIRST, "RateLimitError 429"), (SECOND, None)]
     assert tried(chat(face)) == [(SECOND, None)]
-    time.sleep(0.4)
+    time.sleep(1.2)
     assert tried(chat(face)) == [(FIRST, None)]
 
 
@@ -153,7 +154,7 @@ def test_when_all_are_told_to_wait_the_soonest_is_waited_for(face, provider):
     began = time.monotonic()
     answer = chat(face)
     assert [model for model, _ in tried(answer)] == [FIRST, SECOND, SECOND]
-    assert 0.7 <= time.monotonic() - began < 2
+    assert 0.7 <= time.monotonic() - began < 4
 
 
 def test_but_not_beyond_the_deadline(face, provider):
@@ -163,7 +164,7 @@ def test_but_not_beyond_the_deadline(face, provider):
         chat(face, timeout=1)
     with pytest.raises(AllAttemptsFailed, match="asks to be left alone"):
         chat(face, timeout=1)
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 0.9
     assert len(provider.received) == 2
 
 
@@ -176,17 +177,37 @@ def test_no_attempt_outlives_the_deadline(make_face, provider, fault, stream):
     began = time.monotonic()
     with pytest.raises(AllAttemptsFailed, match="before the deadline") as raised:
         chat(face, timeout=0.5, stream=stream)
-    assert 0.45 < time.monotonic() - began < 0.8
+    assert 0.45 < time.monotonic() - began < 2
     assert len(raised.value.attempts) == 1
+
+
+def test_time_spent_waiting_for_a_connection_counts(provider, router):
+    """Of one connection, which another request holds for most of the time there is."""
+    provider.faults[FIRST + "!"], provider.faults[FIRST] = ["slow=0.4"], ["drip-head"]
+    own = http.Client(limits=http.Limits(max_connections=1, max_keepalive_connections=0))
+    with RoutedOpenAI(
+        base_url=provider.url, api_key="k", router=router, http_client=own, max_retries=0
+    ) as client:
+        create = client.chat.completions.create
+        messages = [{"role": "user", "content": MATHS}]
+        other = Thread(target=create, kwargs={"model": FIRST + "!", "messages": messages})
+        other.start()
+        while not provider.received:
+            time.sleep(0.01)
+        began = time.monotonic()
+        with pytest.raises(AllAttemptsFailed, match="deadline"):
+            create(model="auto", messages=messages, timeout=0.6)
+        assert 0.55 < time.monotonic() - began < 2
+        other.join()
 
 
 def test_what_is_left_of_the_deadline_is_the_next_attempt_s(face, provider):
     provider.faults[FIRST] = provider.faults[SECOND] = ["drip", "*"]
     with pytest.raises(AllAttemptsFailed) as raised:
-        chat(face, timeout=0.45)
+        chat(face, timeout=0.8)
     first, second = (attempt.duration_s for attempt in raised.value.attempts)
-    assert 0.25 < first < 0.4
-    assert 0.1 < second < 0.25
+    assert 0.45 < first
+    assert 0.1 < second < first
 
 
 @pytest.mark.parametrize("ask", [chat, respond])
@@ -196,7 +217,7 @@ def test_the_deadline_bounds_a_stream_after_its_first_token(make_face, provider,
     began = time.monotonic()
     stream = ask(face, stream=True, timeout=0.5)
     chunks, error = face.read(stream)
-    assert 0.45 < time.monotonic() - began < 0.8
+    assert 0.45 < time.monotonic() - began < 2
     assert isinstance(error, openai.APITimeoutError)
     assert "I " in str(chunks)
     assert stream.routing.error == "APITimeoutError"
@@ -205,7 +226,7 @@ def test_the_deadline_bounds_a_stream_after_its_first_token(make_face, provider,
 
 @pytest.mark.parametrize("ask", [chat, respond])
 def test_an_attempt_s_time_is_only_for_its_first_token(face, provider, ask):
-    provider.faults[FIRST] = ["stall=0.6"]
+    provider.faults[FIRST] = ["stall=0.8"]
     chunks, error = face.read(ask(face, stream=True))
     assert error is None
     assert "am " in str(chunks)

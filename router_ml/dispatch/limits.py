@@ -3,9 +3,9 @@
 An async attempt is cancelled when its time is up. A sync one cannot be, so its reads are
 bounded one by one: `trace`, httpx's request extension of that name, is told of every new
 connection and lets each read of it wait no longer than the limit that is in force. What a
-server drips, headers or body, thus ends on time, and no thread watches. (Looking up a name
-is the one step that cannot be bounded. A connection that a client of the caller's own opened
-for others keeps httpx's time-outs, per read.)
+server drips, headers or body, thus ends on time, and no thread watches. (Looking up a name,
+and trying a host's further addresses, cannot be bounded so. A connection that a client of the
+caller's own opened for others keeps httpx's time-outs, per read.)
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def phases(timeout: Any, limit: Limit) -> Timeout:
     capped = (
         min(_or_inf(part), left) for part in (given.connect, given.read, given.write, given.pool)
     )
-    connect, read, write, pool = (None if part == inf else part for part in capped)
+    connect, read, write, pool = map(_or_none, capped)
     return Timeout(connect=connect, read=read, write=write, pool=pool)
 
 
@@ -95,13 +95,28 @@ def _or_inf(seconds: float | None) -> float:
     return inf if seconds is None else seconds
 
 
+def _or_none(seconds: float) -> float | None:
+    return None if seconds == inf else seconds
+
+
+_SHORTEST_S = 1e-3  # a socket's time-out of 0 would mean not to wait at all, and no time-out
+
+
+_CONNECTS = ("connect_tcp", "connect_unix_socket", "start_tls")
+_OPENS = tuple(f"{step}.started" for step in _CONNECTS)
+_OPENED = tuple(f"{step}.complete" for step in _CONNECTS)
+
+
 def trace(event: str, info: dict[str, Any]) -> None:
-    """Bound every read of a new connection; httpcore calls this as it works."""
-    if event.endswith(
-        ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
-    ):
+    """Bound the opening of a connection, and every read of it; httpcore calls this as it works."""
+    limit = _in_force.get()
+    if event.endswith(_OPENED):
         stream = info["return_value"]
         stream.read = partial(_read, stream.read, http_module(stream).ReadTimeout)
+    elif limit is not None and event.endswith(_OPENS):
+        # What it is about to pass on: the time-out of before it waited for a place in the pool.
+        left_s = max(limit.left_s(), _SHORTEST_S)
+        info["timeout"] = _or_none(min(_or_inf(info["timeout"]), left_s))
 
 
 def _read(
@@ -116,7 +131,7 @@ def _read(
     wait = min(limit.read_s, limit.left_s())
     if not wait:
         raise out_of_time
-    return read(max_bytes, timeout=None if wait == inf else wait)
+    return read(max_bytes, timeout=_or_none(wait))
 
 
 def http_module(of: object) -> ModuleType:
