@@ -18,6 +18,12 @@ MATHS = "Prove that √2 is irrational"
 FIRST, SECOND = "moonshot-k2.5", "deepseek-r1"  # the shipped policy's models for it
 
 
+def busy(client):
+    """Return the connections of a client that some request still holds."""
+    pool = client._client._transport._pool
+    return [connection for connection in pool.connections if not connection.is_idle()]
+
+
 class SyncFace:
     def __init__(self, url, router, **options):
         self.threads = set(threading.enumerate())
@@ -56,6 +62,7 @@ class SyncFace:
         stream.close()
 
     def close(self):
+        assert not busy(self.client)
         self.client.close()
         until = time.monotonic() + 2
         while set(threading.enumerate()) - self.threads and time.monotonic() < until:
@@ -100,6 +107,7 @@ class AsyncFace:
 
     def close(self):
         async def close():
+            assert not busy(self.client)
             await self.client.close()
             for _ in range(5):  # asyncio itself closes the generators that a stream leaves
                 await asyncio.sleep(0)

@@ -206,7 +206,7 @@ def test_what_is_left_of_the_deadline_is_the_next_attempt_s(face, provider):
     with pytest.raises(AllAttemptsFailed) as raised:
         chat(face, timeout=0.8)
     first, second = (attempt.duration_s for attempt in raised.value.attempts)
-    assert 0.45 < first
+    assert first > 0.45
     assert 0.1 < second < first
 
 

@@ -22,6 +22,12 @@ from typing import Any
 
 from openai import NotGiven, Timeout
 
+_CONNECTS = ("connect_tcp", "connect_unix_socket", "start_tls")
+_OPENS = tuple(f"{step}.started" for step in _CONNECTS)
+_OPENED = tuple(f"{step}.complete" for step in _CONNECTS)
+
+_SHORTEST_S = 1e-3  # a socket's time-out of 0 would mean not to wait at all, and no time-out
+
 
 class Limit:
     """Until when to read, and how long one read may wait.
@@ -97,14 +103,6 @@ def _or_inf(seconds: float | None) -> float:
 
 def _or_none(seconds: float) -> float | None:
     return None if seconds == inf else seconds
-
-
-_SHORTEST_S = 1e-3  # a socket's time-out of 0 would mean not to wait at all, and no time-out
-
-
-_CONNECTS = ("connect_tcp", "connect_unix_socket", "start_tls")
-_OPENS = tuple(f"{step}.started" for step in _CONNECTS)
-_OPENED = tuple(f"{step}.complete" for step in _CONNECTS)
 
 
 def trace(event: str, info: dict[str, Any]) -> None:
