@@ -168,8 +168,11 @@ class _SyncRelay(_Relayed):
     def __iter__(self) -> Iterator[bytes]:
         while self.head:
             yield self._heard(self.head.pop(0))
-        while (more := self._next()) is not None:
-            yield self._heard(more)
+        while not self._is_over and (more := self._next()) is not None:
+            heard = self._heard(more)
+            if self._told:
+                self.close()  # nothing follows an error, and not every client closes it then
+            yield heard
         self._over()
 
     def _next(self) -> bytes | None:
@@ -190,8 +193,11 @@ class _AsyncRelay(_Relayed):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while self.head:
             yield self._heard(self.head.pop(0))
-        while (more := await self._next()) is not None:
-            yield self._heard(more)
+        while not self._is_over and (more := await self._next()) is not None:
+            heard = self._heard(more)
+            if self._told:
+                await self.aclose()
+            yield heard
         self._over()
 
     async def _next(self) -> bytes | None:
