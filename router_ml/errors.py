@@ -10,6 +10,8 @@
     ├── DataError              a file of requests, labelled or not; names file and line
     ├── RecipeError            a training recipe
     ├── TrainingError          data that no classifier can be learned from
+    ├── DispatchError          a request that cannot be dispatched as its caller asks
+    │   └── AllAttemptsFailed      no model answered; in router_ml.dispatch, an openai.APIError
     └── MissingExtra           an optional dependency that is not installed
 
 Every message is one sentence that says what is wrong, where, and what to do.
@@ -54,6 +56,10 @@ class RecipeError(RouterMLError):
 
 class TrainingError(RouterMLError):
     """Data that no classifier can be learned from."""
+
+
+class DispatchError(RouterMLError):
+    """A request that cannot be dispatched as its caller, or the policy, asks."""
 
 
 class MissingExtra(RouterMLError):  # noqa: N818
