@@ -196,6 +196,11 @@ def make_report(
     return _Maker(reader, evidence, router).make(volume, traffic, policy_name, catalog_name)
 
 
+def encode_report(report: Report) -> str:
+    """Return a report as JSON; a figure that has no value is null."""
+    return msgspec.json.encode(report).decode()
+
+
 def _check_fields(evidence: Evidence, by: Sequence[str]) -> None:
     for field in by:
         if evidence.values[field] == (NONE,):
@@ -430,7 +435,7 @@ def percent(figure: Figure) -> str:
 
 def dollars(amount: float) -> str:
     """Write an amount of US dollars, with more digits where it is small."""
-    digits = 2 if abs(amount) >= 10 or amount == 0 else 4
+    digits = 2 if abs(amount) >= 1 or amount == 0 else 4
     return f"{'-' if amount < 0 else ''}US$ {abs(amount):,.{digits}f}"
 
 

@@ -14,11 +14,12 @@ MOST_SLICES = 25
 
 
 class Grid(NamedTuple):
-    """A table: its title, its columns, and rows of as many cells."""
+    """A table: its title, its columns, rows of as many cells, and whether it is a confusion."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    is_confusion: bool = False
 
 
 class Section(NamedTuple):
@@ -54,27 +55,26 @@ def sections(report: Report) -> Iterator[Section]:
 
 
 def number(figure: Figure | None, digits: int = 3) -> str:
-    """Write a figure with its interval: "0.941 (0.934–0.949)"; "–" without one."""
+    """Write a figure with its interval: ".941 (.934–.949)"; "–" without one."""
     if figure is None:
         return "–"
-    low, high = f"{figure.low:.{digits}f}", f"{figure.high:.{digits}f}"
-    return f"{figure.value:.{digits}f} ({low}–{high})"
+    value, low, high = (
+        f"{part:.{digits}f}".replace("0.", ".", 1) if abs(part) < 1 else f"{part:.{digits}f}"
+        for part in (figure.value, figure.low, figure.high)
+    )
+    return f"{value} ({low}–{high})"
 
 
 def _systems(report: Report) -> Grid:
-    columns = ("", "route accuracy", "mean over sources", "macro-F1", "of routes", "calibration")
+    systems = report.systems.values()
     rows = [
-        (
-            name,
-            percent(one.accuracy),
-            percent(one.macro_source_accuracy),
-            number(one.macro_f1),
-            number(one.route_macro_f1),
-            number(one.calibration_error, 4),
-        )
-        for name, one in report.systems.items()
+        ("route accuracy", *(percent(one.accuracy) for one in systems)),
+        ("mean over sources", *(percent(one.macro_source_accuracy) for one in systems)),
+        ("macro-F1 of routes", *(number(one.route_macro_f1) for one in systems)),
+        ("macro-F1 of labels", *(number(one.macro_f1) for one in systems)),
+        ("calibration error", *(number(one.calibration_error, 4) for one in systems)),
     ]
-    return Grid(f"On {report.about.rows:,} rows", columns, rows)
+    return Grid(f"On {report.about.rows:,} rows", ("", *report.systems), rows)
 
 
 def _confusion(report: Report) -> Grid:
@@ -83,7 +83,7 @@ def _confusion(report: Report) -> Grid:
         (route, *(f"{count:,}" for count in counts))
         for route, counts in zip(routes, report.main.confusion, strict=True)
     ]
-    return Grid("True route (down), given route (across)", ("", *routes), rows)
+    return Grid("True route (down), given route (across)", ("", *routes), rows, True)
 
 
 def _names(report: Report) -> Section:
@@ -94,14 +94,15 @@ def _names(report: Report) -> Section:
 
 
 def _name_grid(title: str, scores: dict[str, NameScore]) -> Grid:
+    there = {name: one for name, one in scores.items() if one.rows or one.precision.value}
     columns = ["name", "rows", "precision", "recall", "F1"]
     rows = [
         [name, f"{one.rows:,}", number(one.precision), number(one.recall), number(one.f1)]
-        for name, one in scores.items()
+        for name, one in there.items()
     ]
-    if any(one.average_precision is not None for one in scores.values()):
+    if any(one.average_precision is not None for one in there.values()):
         columns.append("average precision")
-        for row, one in zip(rows, scores.values(), strict=True):
+        for row, one in zip(rows, there.values(), strict=True):
             row.append(number(one.average_precision))
     return Grid(title, columns, rows)
 
@@ -133,26 +134,19 @@ def _money(report: Report) -> Section:
     spends = [
         (
             one.name,
-            dollars(one.per_1000.value),
-            f"{dollars(one.per_1000.low)} – {dollars(one.per_1000.high)}",
+            f"US$ {number(one.per_1000, 4)}",
             dollars(one.per_month),
             percent(one.saving),
         )
         for one in money.spends
     ]
-    columns = (
-        "",
-        "per 1,000 requests",
-        "95% interval",
-        f"a month at {money.volume:,}",
-        f"saved of {money.baseline}",
-    )
+    columns = ("", "per 1,000 requests", f"{money.volume:,} a month", f"saved of {money.baseline}")
     grids = [Grid("Spend", columns, spends), *_spend_parts(report), *_mistake_prices(report)]
     tokens = money.tokens
     text = [
-        f"A request has {tokens.mean_input:,.0f} tokens of input and {tokens.mean_output:,.0f} of "
-        f"output on average; the log counts {tokens.input_counted:.0%} and "
-        f"{tokens.output_counted:.0%} of them, the rest is estimated."
+        f"A request has {tokens.mean_input:,.0f} tokens of input ({tokens.input_counted:.0%} of "
+        f"the rows counted, the rest estimated) and {tokens.mean_output:,.0f} of output "
+        f"({tokens.output_counted:.0%} counted) on average."
     ]
     if money.repeated_per_1000 is not None:
         text.append(
