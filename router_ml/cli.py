@@ -359,7 +359,10 @@ def _recipe(source: Path, name: str | None) -> Any:
 def _progress(stage: str, total: int | None, *, transient: bool = False) -> Iterator[Any]:
     text = TextColumn("{task.description}", markup=False)
     columns = (text, BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=_err, transient=transient) as bar:
+    hidden = transient and not _err.is_terminal  # where nothing can be erased again
+    with Progress(
+        *columns, TimeRemainingColumn(), console=_err, transient=transient, disable=hidden
+    ) as bar:
         task = bar.add_task(stage, total=total)
         yield lambda rows: bar.advance(task, rows)
 

@@ -179,8 +179,8 @@ def test_evaluate_against_the_keyword_rules(tmp_path):
     rows = [("Prove that 3 divides n^3 - n", ["math"]), ("今天吃什么好", ["chinese"])]
     path.write_text("\n".join(json.dumps({"prompt": p, "labels": ls}) for p, ls in rows))
     found = json.loads(run(app, ["evaluate", str(path), "--json"]).stdout)
-    assert found["classifier"]["accuracy"] == 1
-    assert found["keyword rules"]["accuracy"] == 0.5
+    assert found["systems"]["router-ml"]["accuracy"]["value"] == 1
+    assert found["systems"]["keyword rules"]["accuracy"]["value"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from router_ml.evaluation.intervals import Bootstrap, Figure, Floats, figure_of,
 
 CALIBRATION_BINS = 15
 COVERAGES = 20
-"""So many points has the curve of accuracy against coverage."""
+"""At most so many points has the curve of accuracy against coverage."""
 _SCORE_BINS = 256
 """Into so many bins of equal weight probabilities are rounded for resamples of AP; the figure
 itself is of the probabilities as they are."""
@@ -225,7 +225,10 @@ def coverage_curve(
         boot: resamples of those n rows.
 
     """
-    levels = np.unique(np.quantile(confidence, np.arange(COVERAGES) / COVERAGES, method="lower"))
+    levels = np.unique(confidence)
+    if len(levels) > COVERAGES:
+        shares = np.arange(COVERAGES) / COVERAGES
+        levels = np.unique(np.quantile(confidence, shares, method="lower"))
     cells = np.searchsorted(levels, confidence, side="right") - 1
     kept, held = (
         boot.totals(values, cells, len(levels))[:, ::-1].cumsum(axis=1)[:, ::-1]
