@@ -152,7 +152,8 @@ def test_litellm_as_it_comes(router, rows):
 
 
 def test_litellm_where_it_is_not_installed(router, monkeypatch):
-    monkeypatch.setitem(sys.modules, "litellm", None)
+    name = "litellm.router_strategy.complexity_router.complexity_router"
+    monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(EvaluationError, match="pip install litellm"):
         find_system("litellm", router)
 
