@@ -25,6 +25,7 @@ from router_ml.catalog import Catalog
 from router_ml.classifier import check_replay
 from router_ml.errors import DataError, MissingExtra, RouterMLError
 from router_ml.evaluation.floors import read_floor
+from router_ml.evaluation.label_errors import doubted_rows, doubts
 from router_ml.evaluation.latency import bench
 from router_ml.evaluation.markdown import markdown as as_markdown
 from router_ml.evaluation.money import read_shares
@@ -318,6 +319,10 @@ def unseen(
     source: Annotated[Path, typer.Argument(help="A recipe (TOML), or labelled JSON Lines.")],
     folds: Annotated[int, typer.Option(help="How many parts the sources are divided into.")] = 10,
     public_data: PublicDataOption = None,
+    doubted: Annotated[
+        Path | None,
+        typer.Option("--doubts", help="Write rows whose labels are probably wrong, JSON Lines."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say how right a recipe is on sources it has not seen: train without each, judge it."""
@@ -326,12 +331,28 @@ def unseen(
 
         recipe = _recipe(source, None)
         cleaned = clean(recipe, read_data(recipe, source.parent, public_data), _progress)
-        found = evaluate_unseen(recipe, judge_unseen(recipe, cleaned, folds, _progress))
+        judged = judge_unseen(recipe, cleaned, folds, _progress)
+        found = evaluate_unseen(recipe, judged)
+        if doubted is not None:
+            _write_doubts(recipe, judged, doubted)
         if as_json:
             typer.echo(msgspec.json.encode({e.name: e for e in found}).decode())
         else:
             show_evaluations(found)
             show_sources(found[0])
+
+
+def _write_doubts(recipe: Any, judged: Any, target: Path) -> None:
+    """Write the rows whose labels the classifiers that did not see them doubt."""
+    from router_ml.training.unseen import judged_unseen
+
+    data = judged.data
+    probabilities = judged_unseen(recipe, judged).probabilities
+    given = data.targets.astype(bool)
+    found = doubts(probabilities, given, data.labels, single_label=data.single_label)
+    with _sink(target) as sink:
+        for row in doubted_rows(data.cleaned.examples, found):
+            sink.write(msgspec.json.encode(row) + b"\n")
 
 
 @contextmanager

@@ -308,10 +308,18 @@ def test_unseen(tmp_path):
         for n, letters in enumerate(noise)
         for label in words
     ]
+    wrong = [row for n, row in enumerate(rows) if n % 2 == 0 and n // 2 % 26 in {3, 7}]
+    for row in wrong:
+        row["label"] = "law"  # it is about taxes
     path.write_text("\n".join(map(json.dumps, rows)))
-    result = run(app, ["unseen", str(path), "--folds", "3", "--json"])
+    target = tmp_path / "doubts.jsonl"
+    result = run(app, ["unseen", str(path), "--folds", "3", "--json", "--doubts", str(target)])
     assert result.exit_code == 0
     assert set(json.loads(result.stdout)["unseen sources"]["by_source"]) == {"s0", "s1", "s2"}
+    doubted = [json.loads(line) for line in target.read_text().splitlines()]
+    texts = {row["messages"][0]["content"] for row in doubted}
+    assert texts
+    assert texts <= {row["prompt"] for row in wrong}
 
 
 def test_a_missing_file(tmp_path):

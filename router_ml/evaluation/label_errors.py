@@ -8,15 +8,19 @@ reaches several), and is mislabelled if its own class is not the most probable e
 that hold together are judged one by one, each against its absence.
 
 The probabilities must be of a classifier that did not learn from the row: one that did
-repeats the label it was told, right or wrong. `router-ml unseen` makes such probabilities.
+repeats the label it was told, right or wrong. `router-ml unseen --doubts FILE` makes
+such probabilities and writes such rows.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from router_ml.examples import Example
 
 _TOLERANCE = 1e-6
 """cleanlab's, for sums that differ in their last bits."""
@@ -58,6 +62,50 @@ def label_suspects(probabilities: NDArray[Any], given: NDArray[np.bool_]) -> NDA
     return np.stack(columns, axis=1)
 
 
-def self_confidence(probabilities: NDArray[Any], given: NDArray[np.bool_]) -> NDArray[Any]:
-    """Return how probable what the row says of each label is, [n, labels]: the lower, the worse."""
-    return np.where(given, probabilities, 1 - probabilities)
+class Doubt(NamedTuple):
+    """A row whose labels are doubted: its number, and each doubted label's probability."""
+
+    row: int
+    probabilities: dict[str, float]
+
+
+def doubts(
+    probabilities: NDArray[Any],
+    given: NDArray[np.bool_],
+    labels: Sequence[str],
+    *,
+    single_label: bool = False,
+) -> list[Doubt]:
+    """Return the rows that have a label which is probably wrong, the least probable first.
+
+    Args:
+        probabilities: float [n, labels].
+        given: bool [n, labels], the labels of each row.
+        labels: their names.
+        single_label: whether each row has exactly one.
+
+    """
+    if single_label:
+        found = suspects(probabilities, given.argmax(axis=1))[:, None] & given
+    else:
+        found = label_suspects(probabilities, given)
+    said = np.where(given, probabilities, 1 - probabilities)
+    least = np.where(found, said, np.inf).min(axis=1, initial=np.inf)
+    rows = np.argsort(least, kind="stable")[: int(found.any(axis=1).sum())]
+    return [
+        Doubt(row, {labels[at]: float(probabilities[row, at]) for at in found[row].nonzero()[0]})
+        for row in rows.tolist()
+    ]
+
+
+def doubted_rows(examples: Sequence[Example], found: Iterable[Doubt]) -> Iterator[dict[str, Any]]:
+    """Yield doubted rows as a labelled file has them, with `doubts`: label -> its probability."""
+    for row, probabilities in found:
+        example = examples[row]
+        kept = {"id": example.id, "source": example.source, "lang": example.lang}
+        yield {
+            "messages": [{"role": role, "content": text} for role, text in example.request.turns],
+            "labels": example.labels,
+            **{key: value for key, value in kept.items() if value},
+            "doubts": {label: round(p, 6) for label, p in probabilities.items()},
+        }

@@ -82,7 +82,7 @@ def _section(at: int, section: Section, report: Report) -> str:
         tables = f"<details><summary>The same as a table</summary>{tables}</details>"
     return (
         f'<section id="part{at}" class="{section.key}"><h2>{escape(section.title)}</h2>'
-        f"{_sentences(section.text)}{chart}{tables}{_quotes(section.quotes)}</section>"
+        f"{_sentences(section.text)}{chart}{tables}{_quotes(section)}</section>"
     )
 
 
@@ -104,7 +104,12 @@ def _table(grid: Grid, report: Report) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+    return f"<tr>{''.join(f'<td>{_cell(cell)}</td>' for cell in cells)}</tr>"
+
+
+def _cell(text: str) -> str:
+    """Escape a cell, and keep an interval on one line."""
+    return escape(text).replace("–", "\u2060–\u2060")
 
 
 def _confusion_row(cells: Sequence[str], shades: Sequence[str]) -> str:
@@ -126,7 +131,8 @@ def _shades(report: Report) -> Iterator[list[str]]:
         ]
 
 
-def _quotes(quotes: Sequence[Quote]) -> str:
+def _quotes(section: Section) -> str:
+    quotes = section.quotes
     if not quotes:
         return ""
     items = "".join(
@@ -134,8 +140,11 @@ def _quotes(quotes: Sequence[Quote]) -> str:
         f'<blockquote dir="auto">{escape(quote.text)}</blockquote></li>'
         for quote in quotes
     )
+    is_open = " open" if section.key == "mistakes" else ""
     summary = f"{len(quotes)} row{'s' * (len(quotes) != 1)}, verbatim"
-    return f'<details open><summary>{summary}</summary><ul class="quotes">{items}</ul></details>'
+    return (
+        f'<details{is_open}><summary>{summary}</summary><ul class="quotes">{items}</ul></details>'
+    )
 
 
 def _caption(quote: Quote) -> str:

@@ -16,10 +16,10 @@ for (const point of document.querySelectorAll("[data-tip]")) {
   for (const event of ["pointerleave", "blur"]) point.addEventListener(event, () => { tip.hidden = true; });
 }
 
-// "US$ 1,234.5", "94.2% (…)" and "+12" sort by their first figure, everything else by its letters.
+// "US$1,234.5", "94.2% (…)" and "+12" sort by their first figure, everything else by its letters.
 function value(row, column) {
   const text = row.cells[column].textContent;
-  const figure = text.replace(/US\$ |,/g, "").match(/^[-+]?\d+(\.\d+)?(e[-+]?\d+)?/);
+  const figure = text.replace(/US\$|,/g, "").match(/^[-+]?\d*\.?\d+(e[-+]?\d+)?/);
   return figure ? Number(figure[0]) : text;
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,7 +19,7 @@ from router_ml.evaluation.comparison import (
 from router_ml.evaluation.costs import OUTPUT_TOKENS, Bill
 from router_ml.evaluation.evidence import Evidence, Said, gather
 from router_ml.evaluation.intervals import Figure
-from router_ml.evaluation.label_errors import label_suspects, self_confidence, suspects
+from router_ml.evaluation.label_errors import Doubt, doubts
 from router_ml.evaluation.money import Money, Traffic, price_traffic, reckon
 from router_ml.evaluation.rows import NONE, Row, RowReader
 from router_ml.evaluation.scores import (
@@ -302,20 +301,18 @@ class _Maker:
         rows = np.flatnonzero(usable)
         if not rows.size:
             return None
-        p, y = probabilities[rows], evidence.columns.labels[rows]
-        if self._router.classifier.single_label and (y.sum(axis=1) == 1).all():
-            found = suspects(p, y.argmax(axis=1))[:, None] & y
-        else:
-            found = label_suspects(p, y)
-        sure = np.where(found, self_confidence(p, y), np.inf).min(axis=1)
-        order = np.argsort(sure, kind="stable")[: min(QUOTED, int(found.any(axis=1).sum()))]
-        about = [_doubts(labels, found[at], y[at], p[at]) for at in order]
-        quotes = [
-            msgspec.structs.replace(quote, about=doubt)
-            for quote, doubt in zip(self._quotes(rows[order]), about, strict=True)
-        ]
-        by_label = dict(zip(labels, found.sum(axis=0).tolist(), strict=True))
-        return Suspects(int(found.any(axis=1).sum()), by_label, quotes)
+        given = evidence.columns.labels[rows]
+        single = self._router.classifier.single_label and bool((given.sum(axis=1) == 1).all())
+        found = doubts(probabilities[rows], given, labels, single_label=single)
+        quotes = self._quotes(rows[[doubt.row for doubt in found[:QUOTED]]])
+        return Suspects(
+            len(found),
+            {label: sum(label in doubt.probabilities for doubt in found) for label in labels},
+            [
+                msgspec.structs.replace(quote, about=_doubted(quote, doubt))
+                for quote, doubt in zip(quotes, found[:QUOTED], strict=True)
+            ],
+        )
 
     def _quotes(
         self, rows: NDArray[np.int64], other: Said | None = None, name: str = ""
@@ -347,17 +344,11 @@ def _text(row: Row) -> str:
     return row.example.text.turn.decode("utf-8", "replace")
 
 
-def _doubts(
-    labels: Sequence[str],
-    found: NDArray[np.bool_],
-    given: NDArray[np.bool_],
-    probabilities: NDArray[Any],
-) -> str:
-    doubts = (
-        f"{labels[at]} is {'given' if given[at] else 'not given'}, at {probabilities[at]:.3f}"
-        for at in np.flatnonzero(found).tolist()
+def _doubted(quote: Quote, doubt: Doubt) -> str:
+    return "; ".join(
+        f"{label} is {'given' if label in quote.labels else 'not given'}, at {p:.3f}"
+        for label, p in doubt.probabilities.items()
     )
-    return "; ".join(doubts)
 
 
 def system_report(evidence: Evidence, name: str) -> SystemReport:
@@ -434,9 +425,9 @@ def percent(figure: Figure) -> str:
 
 
 def dollars(amount: float) -> str:
-    """Write an amount of US dollars, with more digits where it is small."""
+    """Write an amount of US dollars, with more digits where it is small: "US$0.0214"."""
     digits = 2 if abs(amount) >= 1 or amount == 0 else 4
-    return f"{'-' if amount < 0 else ''}US$ {abs(amount):,.{digits}f}"
+    return f"{'-' if amount < 0 else ''}US${abs(amount):,.{digits}f}"
 
 
 def verdict(report: Report) -> Iterator[str]:
@@ -493,7 +484,12 @@ def _verdict_on(result: Comparison, system: str) -> str:
     than = f"{abs(points):.1f} points {relation} often right than" if points else relation
     chance = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
     doubt = "" if p < 0.05 else ", which may be chance"
-    return f"{system} is {than} {result.name}{doubt} (McNemar, {chance})."
+    cost = ""
+    if result.cost_difference is not None:
+        amount = result.cost_difference.value
+        relation = "more" if amount >= 0 else "less"
+        cost = f"; it costs {dollars(abs(amount))} {relation} per 1,000 requests"
+    return f"{system} is {than} {result.name}{doubt} (McNemar, {chance}){cost}."
 
 
 def notes(report: Report, router: Router, evidence: Evidence) -> Iterator[str]:

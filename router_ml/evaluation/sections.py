@@ -65,6 +65,12 @@ def number(figure: Figure | None, digits: int = 3) -> str:
     return f"{value} ({low}–{high})"
 
 
+def _amount(figure: Figure | None) -> str:
+    if figure is None:
+        return "–"
+    return f"{dollars(figure.value)} ({dollars(figure.low)}–{dollars(figure.high)})"
+
+
 def _systems(report: Report) -> Grid:
     systems = report.systems.values()
     rows = [
@@ -134,13 +140,18 @@ def _money(report: Report) -> Section:
     spends = [
         (
             one.name,
-            f"US$ {number(one.per_1000, 4)}",
+            _amount(one.per_1000),
             dollars(one.per_month),
             percent(one.saving),
         )
         for one in money.spends
     ]
-    columns = ("", "per 1,000 requests", f"{money.volume:,} a month", f"saved of {money.baseline}")
+    columns = (
+        "",
+        "per 1,000 requests",
+        f"{money.volume:,} a month",
+        f"saved against {money.baseline}",
+    )
     grids = [Grid("Spend", columns, spends), *_spend_parts(report), *_mistake_prices(report)]
     tokens = money.tokens
     text = [
@@ -223,9 +234,10 @@ def _traffic(report: Report) -> Section:
     ]
     if traffic.routed is not None:
         share = 1 - traffic.routed / traffic.baseline_price
+        why = " It is less because some requests go to cheaper models that cannot do them."
         text.append(
             f"With the mistakes that {report.system} makes on each route: {traffic.routed:.4f}, "
-            f"{share:.2%} saved."
+            f"{share:.2%} saved.{why * (traffic.routed < traffic.perfect)}"
         )
     return Section("traffic", "A traffic of given shares", text, [grid])
 
@@ -239,7 +251,7 @@ def _versus(report: Report) -> Iterator[Section]:
             ("wrong where the other is right", f"{result.only_second:,}"),
             ("McNemar, mid-p", f"{result.test.p_mid:.3g}"),
             ("McNemar, exact", f"{result.test.p_exact:.3g}"),
-            ("US$ per 1,000 requests", number(result.cost_difference, 4)),
+            ("cost of 1,000 requests", _amount(result.cost_difference)),
             ("rows that go different ways", f"{result.changed:,}"),
         ]
         difference = Grid(f"{report.system} minus {result.name}", ("", "difference"), rows)
