@@ -11,6 +11,8 @@
     ├── RecipeError            a training recipe
     ├── EvaluationError        something to compare with, or a traffic, that cannot be used
     ├── TrainingError          data that no classifier can be learned from
+    ├── DispatchError          a request that cannot be dispatched as its caller asks
+    │   └── AllAttemptsFailed      no model answered; in router_ml.dispatch, an openai.APIError
     └── MissingExtra           an optional dependency that is not installed
 
 Every message is one sentence that says what is wrong, where, and what to do.
@@ -59,6 +61,10 @@ class TrainingError(RouterMLError):
 
 class EvaluationError(RouterMLError):
     """Something to compare with, or a traffic or floor to meet, that cannot be used."""
+
+
+class DispatchError(RouterMLError):
+    """A request that cannot be dispatched as its caller, or the policy, asks."""
 
 
 class MissingExtra(RouterMLError):  # noqa: N818
