@@ -6,12 +6,15 @@ from sklearn.metrics import accuracy_score, confusion_matrix
 from typer.testing import CliRunner
 
 from router_ml.cli import app
+from router_ml.dispatch import DecisionLog
+from router_ml.dispatch.decision_log import said_by
 from router_ml.errors import DataError, EvaluationError
 from router_ml.evaluation.floors import read_floor
 from router_ml.evaluation.markdown import markdown
 from router_ml.evaluation.report import encode_report, make_report
 from router_ml.evaluation.systems import find_system
 from router_ml.examples import read_examples
+from router_ml.request import read_request
 
 run = CliRunner().invoke
 ROWS = [
@@ -118,6 +121,24 @@ def test_markdown_has_every_section_and_no_markup_of_the_rows(router, tmp_path):
     assert "\n# title" not in text
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert tables
+
+
+def test_a_decision_log_of_ones_own(router, tmp_path):
+    photo = [
+        {"type": "text", "text": "Hm"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,"}},
+    ]
+    asked = ["Prove that √2 is irrational", [{"role": "user", "content": photo}]]
+    log = DecisionLog(tmp_path / "decisions.jsonl", text=True)
+    for request in asked:
+        labels = list(router.route(request).labels)
+        spent = {"input_tokens": 9, "cached_input_tokens": None, "output_tokens": 100}
+        log.write({**said_by(read_request(request)), "labels": labels, "attempts": [], **spent})
+    log.close()
+    found = make_report([tmp_path / "decisions.jsonl"], router)
+    assert found.main.accuracy.value == 1
+    assert found.money.tokens.mean_output == 100
+    assert found.money.spends[0].per_1000.value == pytest.approx(0.1 * (3.00 + 0.52) / 2)
 
 
 def test_one_row(router, tmp_path):
