@@ -480,16 +480,23 @@ def _verdict_on_mistakes(report: Report) -> Iterator[str]:
 
 def _verdict_on(result: Comparison, system: str) -> str:
     points, p = 100 * result.accuracy_difference.value, result.test.p_mid
-    relation = "as often right as" if points == 0 else ("more" if points > 0 else "less")
-    than = f"{abs(points):.1f} points {relation} often right than" if points else relation
+    if points == 0:
+        return f"{system} is as often right as {result.name}{_verdict_on_cost(result)}."
+    relation = "more" if points > 0 else "less"
     chance = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
     doubt = "" if p < 0.05 else ", which may be chance"
-    cost = ""
-    if result.cost_difference is not None:
-        amount = result.cost_difference.value
-        relation = "more" if amount >= 0 else "less"
-        cost = f"; it costs {dollars(abs(amount))} {relation} per 1,000 requests"
-    return f"{system} is {than} {result.name}{doubt} (McNemar, {chance}){cost}."
+    return (
+        f"{system} is {abs(points):.1f} points {relation} often right than {result.name}{doubt} "
+        f"(McNemar, {chance}){_verdict_on_cost(result)}."
+    )
+
+
+def _verdict_on_cost(result: Comparison) -> str:
+    cost = result.cost_difference
+    if cost is None or cost.value == 0:
+        return "" if cost is None else ", at the same cost"
+    relation = "more" if cost.value > 0 else "less"
+    return f", and costs {dollars(abs(cost.value))} {relation} per 1,000 requests"
 
 
 def notes(report: Report, router: Router, evidence: Evidence) -> Iterator[str]:
@@ -521,5 +528,7 @@ def notes(report: Report, router: Router, evidence: Evidence) -> Iterator[str]:
             "Amounts are of output alone for models whose `input_price` the catalog does not "
             f"say: {', '.join(unknown)}."
         )
-    if report.money.unpriced:
+    if not any(evidence.models):
+        yield "The policy names no models, so nothing is said of what it costs."
+    elif report.money.unpriced:
         yield f"Without a known price, and so without a spend: {', '.join(report.money.unpriced)}."
