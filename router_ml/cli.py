@@ -24,14 +24,15 @@ from router_ml.artifact import find_artifact, load_artifact
 from router_ml.catalog import Catalog
 from router_ml.classifier import check_replay
 from router_ml.errors import DataError, MissingExtra, RouterMLError
+from router_ml.evaluation.facts import Report, encode_report
 from router_ml.evaluation.floors import read_floor
 from router_ml.evaluation.label_errors import doubted_rows, doubts
 from router_ml.evaluation.latency import bench
 from router_ml.evaluation.markdown import markdown as as_markdown
-from router_ml.evaluation.money import read_shares
 from router_ml.evaluation.page import page
-from router_ml.evaluation.report import VOLUME, Report, encode_report, make_report
+from router_ml.evaluation.report import VOLUME, make_report
 from router_ml.evaluation.systems import find_system
+from router_ml.evaluation.traffic import read_shares
 from router_ml.examples import parse_row, read_lines, request_of
 from router_ml.policy import Policy
 from router_ml.problems import find_problems, find_unreachable
