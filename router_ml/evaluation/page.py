@@ -62,12 +62,13 @@ def _text(name: str) -> str:
 
 
 def _tally(report: Report) -> str:
-    accuracy = report.main.accuracy
-    cards = [(f"{accuracy.value:.1%}", f"right way, {percent(accuracy).partition(' ')[2]}")]
+    accuracy, _, interval = percent(report.main.accuracy).partition(" ")
+    cards = [(accuracy, f"right way, {interval}")]
     spend = next((one for one in report.money.spends if one.name == report.system), None)
     if spend is not None:
+        saving = percent(spend.saving).partition(" ")[0]
         cards += [
-            (f"{spend.saving.value:.1%}", f"saved against {report.money.baseline} for everything"),
+            (saving, f"saved against {report.money.baseline} for everything"),
             (dollars(spend.per_1000.value), "per 1,000 requests"),
             (dollars(spend.per_month), f"a month at {report.money.volume:,} requests"),
         ]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from router_ml.evaluation.intervals import Figure
 
 
 def percent(figure: Figure) -> str:
-    """Write a share with its interval: "94.2% (93.4–94.9%)"."""
+    """Write a share with its interval: "94.2% (93.4–94.9%)"; "–" if it has no value."""
+    if not math.isfinite(figure.value):
+        return "–"
     return f"{figure.value:.1%} ({100 * figure.low:.1f}–{figure.high:.1%})"
 
 
@@ -18,7 +22,7 @@ def dollars(amount: float) -> str:
 
 def number(figure: Figure | None, digits: int = 3) -> str:
     """Write a figure with its interval: ".941 (.934–.949)"; "–" without one."""
-    if figure is None:
+    if figure is None or not math.isfinite(figure.value):
         return "–"
     value, low, high = (
         f"{part:.{digits}f}".replace("0.", ".", 1) if abs(part) < 1 else f"{part:.{digits}f}"
