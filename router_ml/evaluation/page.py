@@ -22,15 +22,10 @@ _UNDER_CHART = {"calibration", "coverage"}
 
 def page(report: Report) -> str:
     """Return a report as an HTML document; what rows say is escaped."""
-    parts = list(sections(report))
-    title = (
-        f"Routing with the artifact {report.about.artifact!r}, on {report.about.rows:,} requests"
-    )
-    title = escape(title, quote=False)
-    links = "".join(
-        f'<a href="#part{at}">{escape(part.title)}</a>' for at, part in enumerate(parts) if at
-    )
-    body = "".join(_section(at, part, report) for at, part in enumerate(parts))
+    about = report.about
+    title = escape(f"Routing with the artifact “{about.artifact}”, on {about.rows:,} requests")
+    first, *rest = ((f"part{at}", section) for at, section in enumerate(sections(report)))
+    links = "".join(f'<a href="#{name}">{escape(part.title)}</a>' for name, part in rest)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -47,7 +42,9 @@ def page(report: Report) -> str:
 <p class="soft">Figures in brackets are 95% intervals.</p>
 <main>
 {_tally(report)}
-{body.replace("</section>", f"</section><nav aria-label=Contents>{links}</nav>", 1)}
+{_section(*first, report)}
+<nav aria-label="Contents">{links}</nav>
+{"".join(_section(*part, report) for part in rest)}
 </main>
 <div id="tip" role="status" hidden></div>
 <script>
@@ -76,14 +73,14 @@ def _tally(report: Report) -> str:
     return f'<ul class="tally">{"".join(items)}</ul>'
 
 
-def _section(at: int, section: Section, report: Report) -> str:
+def _section(name: str, section: Section, report: Report) -> str:
     draw = _CHARTS.get(section.key)
     chart = draw(report) if draw else ""
     tables = "".join(_table(grid, report) for grid in section.grids)
     if section.key in _UNDER_CHART:
         tables = f"<details><summary>The same as a table</summary>{tables}</details>"
     return (
-        f'<section id="part{at}" class="{section.key}"><h2>{escape(section.title)}</h2>'
+        f'<section id="{name}" class="{section.key}"><h2>{escape(section.title)}</h2>'
         f"{_sentences(section.text)}{chart}{tables}{_quotes(section)}</section>"
     )
 

@@ -16,8 +16,12 @@ def percent(figure: Figure) -> str:
 
 def dollars(amount: float) -> str:
     """Write an amount of US dollars, with more digits where it is small: "US$0.0214"."""
+    return f"{'−' if amount < 0 else ''}US${_digits(abs(amount))}"
+
+
+def _digits(amount: float) -> str:
     digits = 2 if abs(amount) >= 1 or amount == 0 else 4
-    return f"{'-' if amount < 0 else ''}US${abs(amount):,.{digits}f}"
+    return f"{amount:,.{digits}f}".replace("-", "−")
 
 
 def number(figure: Figure | None, digits: int = 3) -> str:
@@ -32,7 +36,7 @@ def number(figure: Figure | None, digits: int = 3) -> str:
 
 
 def amount(figure: Figure | None) -> str:
-    """Write an amount of US dollars with its interval; "–" without one."""
+    """Write an amount of US dollars: "US$0.0395 (0.0323–0.0469)"; "–" without one."""
     if figure is None:
         return "–"
-    return f"{dollars(figure.value)} ({dollars(figure.low)}–{dollars(figure.high)})"
+    return f"{dollars(figure.value)} ({_digits(figure.low)}–{_digits(figure.high)})"
