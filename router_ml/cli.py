@@ -8,7 +8,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -24,7 +24,7 @@ from router_ml.artifact import find_artifact, load_artifact
 from router_ml.catalog import Catalog
 from router_ml.classifier import check_replay
 from router_ml.errors import DataError, MissingExtra, RouterMLError
-from router_ml.evaluation.facts import Report, encode_report
+from router_ml.evaluation.facts import encode_report
 from router_ml.evaluation.floors import read_floor
 from router_ml.evaluation.label_errors import doubted_rows, doubts
 from router_ml.evaluation.latency import bench
@@ -248,24 +248,39 @@ def evaluate_command(
         floors = [read_floor(text) for text in fail_under or ()]
         shares = None if traffic is None else read_shares(traffic)
         systems = [find_system(name, router) for name in _others(against, router)]
-        with _progress("Deciding", None, transient=True) as done:
-            found = make_report(
-                files,
-                router,
-                systems,
-                by=by or (),
-                volume=volume,
-                traffic=shares,
-                policy_name=_policy_source(router.policy, policy),
-                catalog_name="shipped" if catalog is None else str(catalog),
-                done=done,
-            )
-        missed = [miss for floor in floors if (miss := floor.missed_by(found))]
-        _write_report(found, report, markdown, json)
+        to_file = None if json in {None, _PRINT} else Path(str(json))
+        with _sinks(report, markdown, to_file) as sinks:
+            with _progress("Deciding", None, transient=True) as done:
+                found = make_report(
+                    files,
+                    router,
+                    systems,
+                    by=by or (),
+                    volume=volume,
+                    traffic=shares,
+                    policy_name=_policy_source(router.policy, policy),
+                    catalog_name="shipped" if catalog is None else str(catalog),
+                    done=done,
+                )
+            missed = [miss for floor in floors if (miss := floor.missed_by(found))]
+            for sink, make in zip(sinks, (page, as_markdown, encode_report), strict=True):
+                if sink is not None:
+                    sink.write(make(found).encode("utf-8", "replace"))
+        if json == _PRINT:
+            typer.echo(encode_report(found))
+        else:
+            show_report(found)
         for sentence in missed:
             _err.print(Text.assemble(("below:", "red"), " ", sentence), soft_wrap=True)
         if missed:
             raise typer.Exit(3)
+
+
+@contextmanager
+def _sinks(*outputs: Path | None) -> Iterator[list[BinaryIO | None]]:
+    """Open all that is to be written before the work is done; None stays None."""
+    with ExitStack() as stack:
+        yield [None if path is None else stack.enter_context(_sink(path)) for path in outputs]
 
 
 def _others(against: list[str] | None, router: Router) -> list[str]:
@@ -273,21 +288,6 @@ def _others(against: list[str] | None, router: Router) -> list[str]:
     if against is None:
         return ["keywords"] if "math" in router.classifier.labels else []
     return against
-
-
-def _write_report(
-    found: Report, report: Path | None, markdown: Path | None, json: str | None
-) -> None:
-    """Write what was asked for; print tables unless JSON is printed."""
-    made = [(report, page), (markdown, as_markdown), (json, encode_report)]
-    for target, make in made:
-        if target is not None and target != _PRINT:
-            with _sink(Path(target)) as sink:
-                sink.write(make(found).encode("utf-8", "replace"))
-    if json == _PRINT:
-        typer.echo(encode_report(found))
-    else:
-        show_report(found)
 
 
 PublicDataOption = Annotated[

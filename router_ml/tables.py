@@ -105,6 +105,7 @@ def show_report(report: Report) -> None:
                 for row in grid.rows:
                     table.add_row(*row)
                 out.print(table)
+    out.print("Curves, and the rows themselves, are in what --report and --markdown write.")
 
 
 def _confusion(evaluation: Evaluation) -> None:
