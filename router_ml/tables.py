@@ -10,7 +10,7 @@ from router_ml.catalog import Catalog
 from router_ml.evaluation import Evaluation
 from router_ml.evaluation.facts import Report
 from router_ml.evaluation.latency import Bench
-from router_ml.evaluation.sections import sections
+from router_ml.evaluation.sections import Section, sections
 from router_ml.router import Router
 from router_ml.types import Decision
 
@@ -19,7 +19,6 @@ out = Console(markup=False, emoji=False)
 
 _MOST_ROUTES = 12
 """A confusion matrix with more columns than this fits no terminal; `--json` has it."""
-
 _LEFT_OUT = {"calibration", "coverage", "mistakes", "suspects"}
 """Sections of a report that are shown in its files alone."""
 
@@ -94,18 +93,22 @@ def show_evaluations(evaluations: list[Evaluation]) -> None:
 def show_report(report: Report) -> None:
     """Show what a report says; curves and the rows it quotes are left to its files."""
     for section in sections(report):
-        if section.key in _LEFT_OUT:
-            continue
-        out.print(Text(f"\n{section.title}", "bold"))
-        for sentence in section.text:
-            out.print(sentence, soft_wrap=True)
-        for grid in section.grids:
-            if len(grid.columns) <= _MOST_ROUTES + 1:
-                table = _table(grid.title, *grid.columns)
-                for row in grid.rows:
-                    table.add_row(*row)
-                out.print(table)
+        if section.key not in _LEFT_OUT:
+            show_section(section)
     out.print("Curves, and the rows themselves, are in what --report and --markdown write.")
+
+
+def show_section(section: Section) -> None:
+    """Show one section: its title, what it says, its tables."""
+    out.print(Text(f"\n{section.title}", "bold"))
+    for sentence in section.text:
+        out.print(sentence, soft_wrap=True)
+    for grid in section.grids:
+        if len(grid.columns) <= _MOST_ROUTES + 1:
+            table = _table(grid.title, *grid.columns)
+            for row in grid.rows:
+                table.add_row(*row)
+            out.print(table)
 
 
 def _confusion(evaluation: Evaluation) -> None:

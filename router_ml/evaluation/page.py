@@ -24,8 +24,16 @@ def page(report: Report) -> str:
     """Return a report as an HTML document; what rows say is escaped."""
     about = report.about
     title = escape(f"Routing with the artifact “{about.artifact}”, on {about.rows:,} requests")
-    first, *rest = ((f"part{at}", section) for at, section in enumerate(sections(report)))
-    links = "".join(f'<a href="#{name}">{escape(part.title)}</a>' for name, part in rest)
+    parts = list(sections(report))
+    links = "".join(
+        f'<a href="#part{at}">{escape(part.title)}</a>' for at, part in enumerate(parts) if at
+    )
+    first, *rest = (_section(at, part, report) for at, part in enumerate(parts))
+    nav = f'<nav aria-label="Contents">{links}</nav>'
+    return _document(title, "".join((_tally(report), first, nav, *rest)))
+
+
+def _document(title: str, body: str) -> str:
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -41,10 +49,7 @@ def page(report: Report) -> str:
 <h1>{title}</h1>
 <p class="soft">Figures in brackets are 95% intervals.</p>
 <main>
-{_tally(report)}
-{_section(*first, report)}
-<nav aria-label="Contents">{links}</nav>
-{"".join(_section(*part, report) for part in rest)}
+{body}
 </main>
 <div id="tip" role="status" hidden></div>
 <script>
@@ -73,14 +78,14 @@ def _tally(report: Report) -> str:
     return f'<ul class="tally">{"".join(items)}</ul>'
 
 
-def _section(name: str, section: Section, report: Report) -> str:
+def _section(at: int, section: Section, report: Report) -> str:
     draw = _CHARTS.get(section.key)
     chart = draw(report) if draw else ""
     tables = "".join(_table(grid, report) for grid in section.grids)
     if section.key in _UNDER_CHART:
         tables = f"<details><summary>The same as a table</summary>{tables}</details>"
     return (
-        f'<section id="{name}" class="{section.key}"><h2>{escape(section.title)}</h2>'
+        f'<section id="part{at}" class="{section.key}"><h2>{escape(section.title)}</h2>'
         f"{_sentences(section.text)}{chart}{tables}{_quotes(section)}</section>"
     )
 
