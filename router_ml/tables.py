@@ -8,7 +8,9 @@ from rich.text import Text
 
 from router_ml.catalog import Catalog
 from router_ml.evaluation import Evaluation
+from router_ml.evaluation.facts import Report
 from router_ml.evaluation.latency import Bench
+from router_ml.evaluation.sections import Section, sections
 from router_ml.router import Router
 from router_ml.types import Decision
 
@@ -17,6 +19,8 @@ out = Console(markup=False, emoji=False)
 
 _MOST_ROUTES = 12
 """A confusion matrix with more columns than this fits no terminal; `--json` has it."""
+_LEFT_OUT = {"calibration", "coverage", "mistakes", "suspects"}
+"""Sections of a report that are shown in its files alone."""
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -84,6 +88,27 @@ def show_evaluations(evaluations: list[Evaluation]) -> None:
         if len(e.routes) <= _MOST_ROUTES:
             _confusion(e)
     _labels(evaluations[0])
+
+
+def show_report(report: Report) -> None:
+    """Show what a report says; curves and the rows it quotes are left to its files."""
+    for section in sections(report):
+        if section.key not in _LEFT_OUT:
+            show_section(section)
+    out.print("Curves, and the rows themselves, are in what --report and --markdown write.")
+
+
+def show_section(section: Section) -> None:
+    """Show one section: its title, what it says, its tables."""
+    out.print(Text(f"\n{section.title}", "bold"))
+    for sentence in section.text:
+        out.print(sentence, soft_wrap=True)
+    for grid in section.grids:
+        if len(grid.columns) <= _MOST_ROUTES + 1:
+            table = _table(grid.title, *grid.columns)
+            for row in grid.rows:
+                table.add_row(*row)
+            out.print(table)
 
 
 def _confusion(evaluation: Evaluation) -> None:
