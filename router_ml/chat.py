@@ -23,7 +23,7 @@ _REMINDERS = (
 )
 """Tags in which coding agents (Claude Code, Codex) wrap what the user did not write."""
 
-_LONGEST = 1_000_000
+_LONGEST = 300_000
 """A longer text is a paste, in which no reminder is looked for, so that the time is bounded."""
 
 _SAID = """

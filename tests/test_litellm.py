@@ -1,0 +1,339 @@
+"""LiteLLM itself: its SDK Router in this process, its proxy in one of its own."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+from provider import provider as serving_provider
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # or importing it asks the internet for prices
+litellm = pytest.importorskip("litellm")
+
+from router_ml.integrations.litellm import TierClassifier  # noqa: E402
+from router_ml.integrations.litellm_hook import RoutingHook  # noqa: E402
+
+PROOF = "Prove that the square root of 2 is irrational"
+CHINESE = "请推荐三本关于园艺的书"
+PLAIN = "Recommend three books about gardening"
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+ANTHROPIC_IMAGE = {
+    "type": "image",
+    "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="},
+}
+# litellm's warnings about its own types, and about what it leaves open, are not ours.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+ROUTES = ("general", "chinese", "math", "vision")
+KEY = "sk-of-the-test"
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def provider():
+    with serving_provider() as fake:
+        yield fake
+
+
+def deployment(name, provider, **more):
+    params = {"model": f"openai/up-{name}", "api_base": provider.url, "api_key": "none"}
+    info = {"supports_vision": name in ("vision", "COMPLEX")}
+    return {"model_name": name, "litellm_params": params, "model_info": info, **more}
+
+
+def complexity_router(name, config, default="general"):
+    params = {
+        "model": "auto_router/complexity_router",
+        "complexity_router_default_model": default,
+        "complexity_router_config": {"modality_routing": True, **config},
+    }
+    return {"model_name": name, "litellm_params": params}
+
+
+def by_route(plugin):
+    return {
+        "classifier_type": "custom",
+        "classifier_plugin": plugin,
+        "classifier_plugin_timeout_ms": 1000,
+        "tier_definitions": [{"name": name, "description": name} for name in ROUTES],
+        "fallback_tier": "general",
+        "tiers": {name: name for name in ROUTES},
+    }
+
+
+def user(content):
+    return [{"role": "user", "content": content}]
+
+
+def test_the_sdk_router_calls_the_model_of_the_tier(router, provider):
+    plugin = TierClassifier(router)
+    models = [*(deployment(name, provider) for name in ROUTES)]
+    sdk = litellm.Router(model_list=[*models, complexity_router("auto", by_route(plugin))])
+
+    async def ask(prompt, **more):
+        return await sdk.acompletion(model="auto", messages=user(prompt), **more)
+
+    async def all_of_them():
+        await ask(f"{PROOF} sdk-1")
+        await ask(f"{CHINESE} sdk-2")
+        stream = await ask(f"{PROOF} sdk-3", stream=True)
+        assert [chunk async for chunk in stream]
+
+    asyncio.run(all_of_them())
+    assert provider.model_of("sdk-1") == provider.model_of("sdk-3") == "up-math"
+    assert provider.model_of("sdk-2") == "up-chinese"
+
+
+class Exploding(dict):
+    def get(self, key, default=None):
+        raise RuntimeError("boom")
+
+
+@pytest.mark.parametrize(
+    ("changes", "model"),
+    [
+        ({"messages": [Exploding()]}, "auto"),
+        ({"model": "gpt-4o"}, "gpt-4o"),
+        ({"metadata": "none"}, "deepseek-v4-flash"),
+        ({"metadata": None, "messages": 3}, "deepseek-v4-flash"),
+    ],
+    ids=["trouble", "another model", "odd metadata", "unreadable"],
+)
+def test_the_hook_changes_nothing_but_the_model(router, changes, model):
+    data = {"model": "auto", "messages": user(PLAIN), "temperature": 1, **changes}
+    before = {**data, "model": model}
+    hook = RoutingHook(router)
+    after = asyncio.run(hook.async_pre_call_hook(None, None, data, "acompletion"))
+    assert after is data
+    assert data == before
+
+
+# In a process of its own: LiteLLM's proxy, all doors open at once.
+
+LOG_ROWS = """
+import json, os
+from litellm.integrations.custom_logger import CustomLogger
+
+class Rows(CustomLogger):
+    async def async_log_success_event(self, kwargs, response_obj, start_time, end_time):
+        with open(os.environ["LOG_ROWS"], "a") as file:
+            row = kwargs["standard_logging_object"]["metadata"].get("spend_logs_metadata")
+            file.write(json.dumps(row) + "\\n")
+
+rows = Rows()
+"""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def proxy(directory, config, **environment):
+    """LiteLLM's proxy with a configuration; yields a client of it."""
+    path, port = directory / "config.yaml", free_port()
+    path.write_text(config if isinstance(config, str) else json.dumps(config))
+    command = [Path(sys.executable).with_name("litellm"), "--config", path, "--port", str(port)]
+    with (directory / "proxy.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1"],
+            env={**os.environ, **environment},
+            stdout=log,
+            stderr=log,
+            cwd=directory,
+        )
+    client = httpx2.Client(
+        base_url=f"http://127.0.0.1:{port}",
+        headers={"Authorization": f"Bearer {KEY}"},
+        timeout=60,
+    )
+    try:
+        wait_until_alive(client, process, directory / "proxy.log")
+        yield client
+    finally:
+        client.close()
+        process.terminate()
+        process.wait()
+
+
+def wait_until_alive(client, process, log, within_s=180):
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if client.get("/health/liveliness").is_success:
+                return
+        except httpx2.TransportError:
+            time.sleep(0.2)
+    raise AssertionError(log.read_text()[-4000:])
+
+
+@pytest.fixture(scope="module")
+def gateway(provider, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("proxy")
+    (directory / "log_rows.py").write_text(LOG_ROWS)
+    hooked = {"moonshot-k2.5", "deepseek-v4-flash", "glm-4-9b", "Qwen/Qwen3-VL-32B", "glm-4.6v"}
+    plugin = "router_ml.integrations.litellm."
+    built_in = {tier: tier for tier in ("SIMPLE", "MEDIUM", "COMPLEX", "REASONING")}
+    config = {
+        "model_list": [
+            *(deployment(name, provider) for name in (*ROUTES, *built_in, *sorted(hooked))),
+            deployment("hooked", provider),
+            complexity_router("by-route", by_route(plugin + "by_route")),
+            complexity_router(
+                "by-complexity",
+                {
+                    "classifier_type": "custom",
+                    "classifier_plugin": plugin + "by_complexity",
+                    "classifier_plugin_timeout_ms": 1000,
+                    "tiers": built_in,
+                },
+                default="SIMPLE",
+            ),
+        ],
+        "litellm_settings": {
+            "callbacks": ["router_ml.integrations.litellm_hook.hook", "log_rows.rows"]
+        },
+        "general_settings": {"master_key": KEY},
+    }
+    environment = {
+        "ROUTER_ML_AUTO": "hooked",
+        "ROUTER_ML_DECISION_LOG": str(directory / "decisions.jsonl"),
+        "LOG_ROWS": str(directory / "rows.jsonl"),
+        "PYTHONPATH": str(ROOT),
+    }
+    with proxy(directory, config, **environment) as client:
+        client.directory = directory
+        yield client
+
+
+def chat(model, content, **more):
+    return "/v1/chat/completions", {"model": model, "messages": user(content), **more}
+
+
+def anthropic(model, content, **more):
+    body = {"model": model, "max_tokens": 9, "messages": user(content), **more}
+    return "/v1/messages", body
+
+
+def responses(model, content, **more):
+    if not isinstance(content, str):
+        content = user(content)
+    return "/v1/responses", {"model": model, "input": content, **more}
+
+
+def ask(gateway, path, body, **headers):
+    answer = gateway.post(path, json=body, headers=headers)
+    assert answer.is_success, answer.text
+    return answer
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("surface", [chat, anthropic, responses])
+@pytest.mark.parametrize(
+    ("model", "proof", "chinese", "plain"),
+    [
+        ("by-route", "up-math", "up-chinese", "up-general"),
+        ("by-complexity", "up-REASONING", "up-MEDIUM", "up-SIMPLE"),
+        ("hooked", "up-moonshot-k2.5", "up-glm-4-9b", "up-deepseek-v4-flash"),
+    ],
+)
+def test_every_door_takes_every_surface(
+    gateway, provider, model, surface, stream, proof, chinese, plain
+):
+    expected = {PROOF: proof, CHINESE: chinese, PLAIN: plain}
+    for number, prompt in enumerate(expected):
+        marker = f"({model} {surface.__name__} {stream} {number})"
+        answer = ask(gateway, *surface(model, f"{prompt} {marker}", stream=stream))
+        assert "Hi" in answer.text
+        assert provider.model_of(marker) == expected[prompt]
+
+
+@pytest.mark.parametrize("model", ["by-route", "hooked"])
+@pytest.mark.parametrize(
+    ("surface", "image"), [(chat, IMAGE), (anthropic, ANTHROPIC_IMAGE)], ids=["openai", "anthropic"]
+)
+def test_images_go_to_the_model_that_sees(gateway, provider, model, surface, image):
+    for number, words in enumerate(("What is this?", None)):
+        marker = f"({model} {surface.__name__} image {number})"
+        text = {"type": "text", "text": f"{words} {marker}"}
+        body = surface(model, [text, image] if words else [image], metadata={"user_id": marker})
+        seen = len(provider.calls)
+        ask(gateway, *body)
+        assert provider.calls[seen]["model"] in ("up-vision", "up-Qwen/Qwen3-VL-32B")
+
+
+def test_hundreds_of_requests_at_once(gateway, provider):
+    """Every one is answered, by the model that its door and its words ask for."""
+    doors = {
+        "by-route": {PROOF: "up-math", PLAIN: "up-general"},
+        "hooked": {PROOF: "up-moonshot-k2.5", PLAIN: "up-deepseek-v4-flash"},
+    }
+    asked = {}
+    for number in range(300):
+        door = ("by-route", "hooked")[number % 2]
+        surface = (chat, anthropic, responses)[number % 3]
+        prompt = (PROOF, PLAIN)[number // 2 % 2]
+        marker = f"(at once {number})"
+        request = surface(door, f"{prompt} {marker}", stream=number % 5 == 0)
+        asked[marker] = (request, doors[door][prompt])
+
+    async def all_at_once():
+        limits = httpx2.Limits(max_connections=300)
+        async with httpx2.AsyncClient(
+            base_url=gateway.base_url, headers=gateway.headers, timeout=120, limits=limits
+        ) as client:
+            posts = [client.post(path, json=body) for (path, body), _ in asked.values()]
+            return await asyncio.gather(*posts)
+
+    answers = asyncio.run(all_at_once())
+    assert {answer.status_code for answer in answers} == {200}
+    for marker, (_, model) in asked.items():
+        assert provider.model_of(marker) == model
+
+
+def test_the_log_says_why(gateway):
+    ask(gateway, *chat("by-route", f"{PROOF} (logged)"), **{"x-litellm-session-id": "session-7"})
+    answer = ask(gateway, *chat("hooked", f"{PROOF} (logged)"))
+    assert answer.is_success
+    text = (gateway.directory / "decisions.jsonl").read_text()
+    records = [json.loads(line) for line in text.splitlines()]
+    assert {record["door"] for record in records} == {"litellm classifier", "litellm hook"}
+    assert records[-1]["probabilities"]["math"] > 0.5
+    assert "session-7" in {record["call"] for record in records}
+    hooked = [record["call"] for record in records if record["door"] == "litellm hook"]
+    assert len(set(hooked)) == len(hooked)
+    assert KEY not in text
+    assert "square root" not in text
+
+
+def test_the_hooks_record_is_in_the_gateways_own_log(gateway):
+    ask(gateway, *chat("hooked", f"{PROOF} (row)"))
+    deadline = time.monotonic() + 30
+    path = gateway.directory / "rows.jsonl"
+    while time.monotonic() < deadline:
+        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        if any(row and row.get("router_ml", {}).get("route") == "math" for row in rows):
+            return
+        time.sleep(0.2)
+    raise AssertionError(rows[-3:])
+
+
+def test_the_hook_leaves_other_models_alone(gateway, provider):
+    ask(gateway, *chat("general", f"{PROOF} (alone)"))
+    assert provider.model_of("(alone)") == "up-general"
+
+
+def test_the_hook_adds_the_policys_parameters_to_chat_completions_only(gateway, provider):
+    ask(gateway, *chat("hooked", "Prove it (temperature 1)"))
+    ask(gateway, *chat("hooked", "Prove it (temperature 2)", temperature=0.9))
+    calls = [call for call in provider.calls if "(temperature" in str(call)]
+    assert [call["temperature"] for call in calls] == [0.2, 0.9]
