@@ -461,6 +461,34 @@ def info(
         check_replay(router.artifact, difference)
 
 
+@app.command("serve")
+def serve_command(
+    artifact: ArtifactOption = None,
+    policy: PolicyOption = None,
+    catalog: CatalogOption = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8790,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="ROUTER_ML_TOKEN", help="The bearer token that callers must have."),
+    ] = None,
+    body_bytes: Annotated[int, typer.Option(min=1, help="The longest body.")] = 8_000_000,
+    at_once: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 64,
+) -> None:
+    """Decide over HTTP, for gateways in any language; files that change are taken up."""
+    with _one_sentence():
+        try:
+            from router_ml.service.app import Limits, Service
+            from router_ml.service.server import serve as run
+        except ModuleNotFoundError as error:
+            raise MissingExtra("serve", "Serving") from error
+        from router_ml.reload import ReloadingRouter
+
+        with ReloadingRouter.load(artifact, policy=policy, catalog=catalog) as router:
+            service = Service(router, token=token or None, limits=Limits(body_bytes, at_once))
+            run(service, host, port, lambda url: _err.print(f"Deciding on {url}"))
+
+
 def _versions() -> dict[str, str]:
     import onnxruntime
 

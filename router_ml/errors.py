@@ -8,6 +8,7 @@
     ├── CatalogError           a catalog file that cannot be used
     ├── PolicyError            a policy file that cannot be used, alone or with this artifact
     ├── DataError              a file of requests, labelled or not; names file and line
+    ├── RequestError           a request to the service that has no answer
     ├── RecipeError            a training recipe
     ├── EvaluationError        something to compare with, or a traffic, that cannot be used
     ├── TrainingError          data that no classifier can be learned from
@@ -49,6 +50,10 @@ class CatalogError(RouterMLError):
 
 class PolicyError(RouterMLError):
     """A policy file that cannot be used, alone or with the loaded artifact and catalog."""
+
+
+class RequestError(RouterMLError):
+    """A request to the service that has no answer."""
 
 
 class RecipeError(RouterMLError):
