@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from provider import provider as serving_provider
+from upstream import running_upstream
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # or importing it asks the internet for prices
 litellm = pytest.importorskip("litellm")
@@ -37,13 +37,13 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def provider():
-    with serving_provider() as fake:
+def upstream():
+    with running_upstream() as fake:
         yield fake
 
 
-def deployment(name, provider, **more):
-    params = {"model": f"openai/up-{name}", "api_base": provider.url, "api_key": "none"}
+def deployment(name, upstream, **more):
+    params = {"model": f"openai/up-{name}", "api_base": upstream.url, "api_key": "none"}
     info = {"supports_vision": name in ("vision", "COMPLEX")}
     return {"model_name": name, "litellm_params": params, "model_info": info, **more}
 
@@ -72,9 +72,9 @@ def user(content):
     return [{"role": "user", "content": content}]
 
 
-def test_the_sdk_router_calls_the_model_of_the_tier(router, provider):
+def test_the_sdk_router_calls_the_model_of_the_tier(router, upstream):
     plugin = TierClassifier(router)
-    models = [*(deployment(name, provider) for name in ROUTES)]
+    models = [*(deployment(name, upstream) for name in ROUTES)]
     sdk = litellm.Router(model_list=[*models, complexity_router("auto", by_route(plugin))])
 
     async def ask(prompt, **more):
@@ -87,8 +87,8 @@ def test_the_sdk_router_calls_the_model_of_the_tier(router, provider):
         assert [chunk async for chunk in stream]
 
     asyncio.run(all_of_them())
-    assert provider.model_of("sdk-1") == provider.model_of("sdk-3") == "up-math"
-    assert provider.model_of("sdk-2") == "up-chinese"
+    assert upstream.model_of("sdk-1") == upstream.model_of("sdk-3") == "up-math"
+    assert upstream.model_of("sdk-2") == "up-chinese"
 
 
 class Exploding(dict):
@@ -177,7 +177,7 @@ def wait_until_alive(client, process, log, within_s=180):
 
 
 @pytest.fixture(scope="module")
-def gateway(provider, tmp_path_factory):
+def gateway(upstream, tmp_path_factory):
     directory = tmp_path_factory.mktemp("proxy")
     (directory / "log_rows.py").write_text(LOG_ROWS)
     hooked = {"moonshot-k2.5", "deepseek-v4-flash", "glm-4-9b", "Qwen/Qwen3-VL-32B", "glm-4.6v"}
@@ -185,8 +185,8 @@ def gateway(provider, tmp_path_factory):
     built_in = {tier: tier for tier in ("SIMPLE", "MEDIUM", "COMPLEX", "REASONING")}
     config = {
         "model_list": [
-            *(deployment(name, provider) for name in (*ROUTES, *built_in, *sorted(hooked))),
-            deployment("hooked", provider),
+            *(deployment(name, upstream) for name in (*ROUTES, *built_in, *sorted(hooked))),
+            deployment("hooked", upstream),
             complexity_router("by-route", by_route(plugin + "by_route")),
             complexity_router(
                 "by-complexity",
@@ -247,31 +247,31 @@ def ask(gateway, path, body, **headers):
     ],
 )
 def test_every_door_takes_every_surface(
-    gateway, provider, model, surface, stream, proof, chinese, plain
+    gateway, upstream, model, surface, stream, proof, chinese, plain
 ):
     expected = {PROOF: proof, CHINESE: chinese, PLAIN: plain}
     for number, prompt in enumerate(expected):
         marker = f"({model} {surface.__name__} {stream} {number})"
         answer = ask(gateway, *surface(model, f"{prompt} {marker}", stream=stream))
         assert "Hi" in answer.text
-        assert provider.model_of(marker) == expected[prompt]
+        assert upstream.model_of(marker) == expected[prompt]
 
 
 @pytest.mark.parametrize("model", ["by-route", "hooked"])
 @pytest.mark.parametrize(
     ("surface", "image"), [(chat, IMAGE), (anthropic, ANTHROPIC_IMAGE)], ids=["openai", "anthropic"]
 )
-def test_images_go_to_the_model_that_sees(gateway, provider, model, surface, image):
+def test_images_go_to_the_model_that_sees(gateway, upstream, model, surface, image):
     for number, words in enumerate(("What is this?", None)):
         marker = f"({model} {surface.__name__} image {number})"
         text = {"type": "text", "text": f"{words} {marker}"}
         body = surface(model, [text, image] if words else [image], metadata={"user_id": marker})
-        seen = len(provider.calls)
+        seen = len(upstream.calls)
         ask(gateway, *body)
-        assert provider.calls[seen]["model"] in ("up-vision", "up-Qwen/Qwen3-VL-32B")
+        assert upstream.calls[seen]["model"] in ("up-vision", "up-Qwen/Qwen3-VL-32B")
 
 
-def test_hundreds_of_requests_at_once(gateway, provider):
+def test_hundreds_of_requests_at_once(gateway, upstream):
     """Every one is answered, by the model that its door and its words ask for."""
     doors = {
         "by-route": {PROOF: "up-math", PLAIN: "up-general"},
@@ -297,7 +297,7 @@ def test_hundreds_of_requests_at_once(gateway, provider):
     answers = asyncio.run(all_at_once())
     assert {answer.status_code for answer in answers} == {200}
     for marker, (_, model) in asked.items():
-        assert provider.model_of(marker) == model
+        assert upstream.model_of(marker) == model
 
 
 def test_the_log_says_why(gateway):
@@ -327,13 +327,13 @@ def test_the_hooks_record_is_in_the_gateways_own_log(gateway):
     raise AssertionError(rows[-3:])
 
 
-def test_the_hook_leaves_other_models_alone(gateway, provider):
+def test_the_hook_leaves_other_models_alone(gateway, upstream):
     ask(gateway, *chat("general", f"{PROOF} (alone)"))
-    assert provider.model_of("(alone)") == "up-general"
+    assert upstream.model_of("(alone)") == "up-general"
 
 
-def test_the_hook_adds_the_policys_parameters_to_chat_completions_only(gateway, provider):
+def test_the_hook_adds_the_policys_parameters_to_chat_completions_only(gateway, upstream):
     ask(gateway, *chat("hooked", "Prove it (temperature 1)"))
     ask(gateway, *chat("hooked", "Prove it (temperature 2)", temperature=0.9))
-    calls = [call for call in provider.calls if "(temperature" in str(call)]
+    calls = [call for call in upstream.calls if "(temperature" in str(call)]
     assert [call["temperature"] for call in calls] == [0.2, 0.9]

@@ -16,8 +16,8 @@ import pytest
 import schemathesis
 from hypothesis import given, settings
 from prometheus_client.parser import text_string_to_metric_families
-from provider import serving
 from schemathesis.specs.openapi.checks import positive_data_acceptance
+from upstream import serving
 
 from router_ml.catalog import SHIPPED_CATALOG
 from router_ml.integrations.decision_log import version_of

@@ -1,4 +1,4 @@
-"""An LLM provider on loopback that remembers which model each call named."""
+"""An LLM provider for gateways, on loopback, that remembers which model each call named."""
 
 import json
 import threading
@@ -13,17 +13,16 @@ USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
 PLACE = {"sequence_number": 0, "item_id": "m", "output_index": 0, "content_index": 0}
 
 
-class Provider:
+class Upstream:
     """Answers Chat Completions and Responses, streaming or not.
 
     Attributes:
         calls: the bodies of the calls, in order.
-        down: models that answer 500.
 
     """
 
     def __init__(self):
-        self.calls, self.down, self.url = [], set(), ""
+        self.calls, self.url = [], ""
         self.app = Starlette(
             routes=[
                 Route("/v1/chat/completions", self.chat, methods=["POST"]),
@@ -38,8 +37,6 @@ class Provider:
 
     async def chat(self, request):
         body = await self._note(request)
-        if body["model"] in self.down:
-            return JSONResponse({"error": {"message": "down"}}, status_code=500)
         message = {"role": "assistant", "content": "Hi"}
         if body.get("stream"):
             return _events(
@@ -109,9 +106,9 @@ def serving(app, **options):
 
 
 @contextmanager
-def provider():
+def running_upstream():
     """A provider that serves."""
-    fake = Provider()
+    fake = Upstream()
     with serving(fake.app) as url:
         fake.url = url + "/v1"
         yield fake
