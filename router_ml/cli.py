@@ -489,6 +489,30 @@ def serve_command(
             run(service, host, port, lambda url: _err.print(f"Deciding on {url}"))
 
 
+@app.command("litellm-config")
+def litellm_config_command(
+    policy: Annotated[Path, typer.Argument(help="Policy file (TOML).")],
+    artifact: ArtifactOption = None,
+    catalog: CatalogOption = None,
+) -> None:
+    """Print a configuration of LiteLLM's proxy that routes by a policy."""
+    with _one_sentence():
+        try:
+            from router_ml.integrations.litellm_config import configuration
+        except ModuleNotFoundError as error:
+            raise MissingExtra("litellm", "Writing LiteLLM's configuration") from error
+        router = Router.load(artifact, policy=policy, catalog=catalog)
+        files = {
+            "POLICY": policy,
+            "CATALOG": catalog,
+            "ARTIFACT": artifact and find_artifact(artifact),
+        }
+        environment = {
+            f"ROUTER_ML_{name}": str(Path(file).absolute()) for name, file in files.items() if file
+        }
+        typer.echo(configuration(router, environment), nl=False)
+
+
 def _versions() -> dict[str, str]:
     import onnxruntime
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from test_litellm_config import SMALL, written
 from upstream import running_upstream
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # or importing it asks the internet for prices
@@ -19,6 +20,7 @@ litellm = pytest.importorskip("litellm")
 
 from router_ml.integrations.litellm import TierClassifier  # noqa: E402
 from router_ml.integrations.litellm_hook import RoutingHook  # noqa: E402
+from router_ml.policy import SHIPPED_POLICY  # noqa: E402
 
 PROOF = "Prove that the square root of 2 is irrational"
 CHINESE = "请推荐三本关于园艺的书"
@@ -337,3 +339,33 @@ def test_the_hook_adds_the_policys_parameters_to_chat_completions_only(gateway, 
     ask(gateway, *chat("hooked", "Prove it (temperature 2)", temperature=0.9))
     calls = [call for call in upstream.calls if "(temperature" in str(call)]
     assert [call["temperature"] for call in calls] == [0.2, 0.9]
+
+
+@pytest.mark.parametrize("kind", ["plugin", "hook"])
+def test_a_written_configuration_is_the_whole_gateway(upstream, tmp_path, kind):
+    path = SHIPPED_POLICY
+    if kind == "plugin":
+        path = tmp_path / "policy.toml"
+        path.write_text(SMALL)
+    environment = {
+        "OPENAI_BASE_URL": upstream.url,
+        "OPENAI_API_KEY": "none",
+        "LITELLM_MASTER_KEY": KEY,
+        "PYTHONPATH": str(ROOT),
+    }
+    with proxy(tmp_path, written(path), **environment) as client:
+        ask(client, *chat("auto", f"{PROOF} ({kind} 1)"))
+        ask(client, *chat("auto", f"{CHINESE} ({kind} 2)"))
+        seen = len(upstream.calls)
+        ask(client, *chat("auto", [IMAGE]))
+        assert upstream.calls[seen]["model"] in ("glm-4.6v", "Qwen/Qwen3-VL-32B")
+        assert upstream.model_of(f"({kind} 1)") == "moonshot-k2.5"
+        assert upstream.model_of(f"({kind} 2)") == "glm-4-9b"
+        upstream.down.add("moonshot-k2.5")
+        try:
+            ask(client, *chat("auto", f"{PROOF} ({kind} 3)"))
+        finally:
+            upstream.down.clear()
+        asked = [call["model"] for call in upstream.calls if f"({kind} 3)" in str(call)]
+        assert asked[-1] == "deepseek-r1"
+        assert client.post("/v1/models", headers={"Authorization": "Bearer no"}).is_client_error

@@ -18,11 +18,12 @@ class Upstream:
 
     Attributes:
         calls: the bodies of the calls, in order.
+        down: models that answer 500.
 
     """
 
     def __init__(self):
-        self.calls, self.url = [], ""
+        self.calls, self.down, self.url = [], set(), ""
         self.app = Starlette(
             routes=[
                 Route("/v1/chat/completions", self.chat, methods=["POST"]),
@@ -37,6 +38,8 @@ class Upstream:
 
     async def chat(self, request):
         body = await self._note(request)
+        if body["model"] in self.down:
+            return JSONResponse({"error": {"message": "down"}}, status_code=500)
         message = {"role": "assistant", "content": "Hi"}
         if body.get("stream"):
             return _events(
