@@ -23,6 +23,7 @@ from typer.core import TyperCommand
 from router_ml.artifact import find_artifact, load_artifact
 from router_ml.catalog import Catalog
 from router_ml.classifier import check_replay
+from router_ml.conformance import Answer, ask_over_http, failures, read_cases
 from router_ml.errors import DataError, MissingExtra, RouterMLError
 from router_ml.evaluation.facts import encode_report
 from router_ml.evaluation.floors import read_floor
@@ -487,6 +488,36 @@ def serve_command(
         with ReloadingRouter.load(artifact, policy=policy, catalog=catalog) as router:
             service = Service(router, token=token or None, limits=Limits(body_bytes, at_once))
             run(service, host, port, lambda url: _err.print(f"Deciding on {url}"))
+
+
+@app.command("conformance")
+def conformance_command(
+    url: Annotated[
+        str | None,
+        typer.Argument(help="A service that answers a posted payload with a `route`; none: ours."),
+    ] = None,
+    artifact: ArtifactOption = None,
+    policy: PolicyOption = None,
+    catalog: CatalogOption = None,
+) -> None:
+    """Check how chats of every shape are decided on; exit 1 if any is decided otherwise."""
+    with _one_sentence():
+        if url is None:
+            router = Router.load(artifact, policy=policy, catalog=catalog)
+            failed = list(failures(lambda payload: _conforming(router.route(payload))))
+        else:
+            failed = list(failures(ask_over_http(url)))
+        for case, answer in failed:
+            out.print(f"{case.id}: {answer.route} ({answer.reason}), not {case.route}")
+        out.print(
+            f"{len(read_cases()) - len(failed)} of {len(read_cases())} cases are as expected."
+        )
+        if failed:
+            raise typer.Exit(1)
+
+
+def _conforming(decision: Decision) -> Answer:
+    return Answer(decision.route, decision.reason.value)
 
 
 @app.command("litellm-config")

@@ -18,6 +18,8 @@ from upstream import running_upstream
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # or importing it asks the internet for prices
 litellm = pytest.importorskip("litellm")
 
+from router_ml import Policy  # noqa: E402
+from router_ml.conformance import read_cases  # noqa: E402
 from router_ml.integrations.litellm import TierClassifier  # noqa: E402
 from router_ml.integrations.litellm_hook import RoutingHook  # noqa: E402
 from router_ml.policy import SHIPPED_POLICY  # noqa: E402
@@ -33,7 +35,8 @@ ANTHROPIC_IMAGE = {
 # litellm's warnings about its own types, and about what it leaves open, are not ours.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-ROUTES = ("general", "chinese", "math", "vision")
+ROUTES = ("general", "chinese", "math", "audio", "vision")
+SEEING = ("vision", "COMPLEX", "glm-4.6v", "Qwen/Qwen3-VL-32B")
 KEY = "sk-of-the-test"
 ROOT = Path(__file__).parent.parent
 
@@ -46,7 +49,7 @@ def upstream():
 
 def deployment(name, upstream, **more):
     params = {"model": f"openai/up-{name}", "api_base": upstream.url, "api_key": "none"}
-    info = {"supports_vision": name in ("vision", "COMPLEX")}
+    info = {"supports_vision": name in SEEING}
     return {"model_name": name, "litellm_params": params, "model_info": info, **more}
 
 
@@ -182,7 +185,7 @@ def wait_until_alive(client, process, log, within_s=180):
 def gateway(upstream, tmp_path_factory):
     directory = tmp_path_factory.mktemp("proxy")
     (directory / "log_rows.py").write_text(LOG_ROWS)
-    hooked = {"moonshot-k2.5", "deepseek-v4-flash", "glm-4-9b", "Qwen/Qwen3-VL-32B", "glm-4.6v"}
+    hooked = {rule.models[0] for rule in Policy.load().rules}
     plugin = "router_ml.integrations.litellm."
     built_in = {tier: tier for tier in ("SIMPLE", "MEDIUM", "COMPLEX", "REASONING")}
     config = {
@@ -271,6 +274,32 @@ def test_images_go_to_the_model_that_sees(gateway, upstream, model, surface, ima
         seen = len(upstream.calls)
         ask(gateway, *body)
         assert upstream.calls[seen]["model"] in ("up-vision", "up-Qwen/Qwen3-VL-32B")
+
+
+def asked_model(gateway, upstream, model, case):
+    """Return the model that a case got by way of a door; None if LiteLLM refuses its shape."""
+    path = {
+        "chat": "/v1/chat/completions",
+        "messages": "/v1/messages",
+        "responses": "/v1/responses",
+    }
+    seen = len(upstream.calls)
+    answer = gateway.post(path[case.api], json={**case.payload, "model": model})
+    return upstream.calls[-1]["model"] if answer.is_success and len(upstream.calls) > seen else None
+
+
+NOT_SHOWN = ("audio only, chat", "no messages, chat")
+"""LiteLLM asks no plugin about these: they go to the default model, or nowhere."""
+
+
+@pytest.mark.parametrize("case", read_cases(), ids=lambda case: case.id)
+def test_the_doors_answer_the_table_alike(gateway, upstream, case):
+    if asked_model(gateway, upstream, "general", case) is None:
+        pytest.skip("LiteLLM takes no such request for any model")
+    models = {rule.models[0] for rule in Policy.load().rules if rule.route == case.route}
+    assert asked_model(gateway, upstream, "hooked", case).removeprefix("up-") in models
+    if case.id not in NOT_SHOWN:
+        assert asked_model(gateway, upstream, "by-route", case) == f"up-{case.route}"
 
 
 def test_hundreds_of_requests_at_once(gateway, upstream):
