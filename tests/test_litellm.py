@@ -3,17 +3,24 @@
 import asyncio
 import json
 import os
-import socket
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
-from pathlib import Path
 
 import httpx2
 import pytest
+from gateways import (
+    BUILT_IN,
+    KEY,
+    ROOT,
+    ROUTES,
+    by_complexity,
+    by_route,
+    by_system_one,
+    complexity_router,
+    deployment,
+    proxy,
+)  # fmt: skip
 from test_litellm_config import SMALL, written
-from upstream import running_upstream
+from upstream import running_upstream, serving
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # or importing it asks the internet for prices
 litellm = pytest.importorskip("litellm")
@@ -23,6 +30,7 @@ from router_ml.conformance import read_cases  # noqa: E402
 from router_ml.integrations.litellm import TierClassifier  # noqa: E402
 from router_ml.integrations.litellm_hook import RoutingHook  # noqa: E402
 from router_ml.policy import SHIPPED_POLICY  # noqa: E402
+from router_ml.service.app import Service  # noqa: E402
 
 PROOF = "Prove that the square root of 2 is irrational"
 CHINESE = "请推荐三本关于园艺的书"
@@ -35,42 +43,11 @@ ANTHROPIC_IMAGE = {
 # litellm's warnings about its own types, and about what it leaves open, are not ours.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-ROUTES = ("general", "chinese", "math", "audio", "vision")
-SEEING = ("vision", "COMPLEX", "glm-4.6v", "Qwen/Qwen3-VL-32B")
-KEY = "sk-of-the-test"
-ROOT = Path(__file__).parent.parent
-
 
 @pytest.fixture(scope="module")
 def upstream():
     with running_upstream() as fake:
         yield fake
-
-
-def deployment(name, upstream, **more):
-    params = {"model": f"openai/up-{name}", "api_base": upstream.url, "api_key": "none"}
-    info = {"supports_vision": name in SEEING}
-    return {"model_name": name, "litellm_params": params, "model_info": info, **more}
-
-
-def complexity_router(name, config, default="general"):
-    params = {
-        "model": "auto_router/complexity_router",
-        "complexity_router_default_model": default,
-        "complexity_router_config": {"modality_routing": True, **config},
-    }
-    return {"model_name": name, "litellm_params": params}
-
-
-def by_route(plugin):
-    return {
-        "classifier_type": "custom",
-        "classifier_plugin": plugin,
-        "classifier_plugin_timeout_ms": 1000,
-        "tier_definitions": [{"name": name, "description": name} for name in ROUTES],
-        "fallback_tier": "general",
-        "tiers": {name: name for name in ROUTES},
-    }
 
 
 def user(content):
@@ -136,73 +113,30 @@ rows = Rows()
 """
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextmanager
-def proxy(directory, config, **environment):
-    """LiteLLM's proxy with a configuration; yields a client of it."""
-    path, port = directory / "config.yaml", free_port()
-    path.write_text(config if isinstance(config, str) else json.dumps(config))
-    command = [Path(sys.executable).with_name("litellm"), "--config", path, "--port", str(port)]
-    with (directory / "proxy.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1"],
-            env={**os.environ, **environment},
-            stdout=log,
-            stderr=log,
-            cwd=directory,
-        )
-    client = httpx2.Client(
-        base_url=f"http://127.0.0.1:{port}",
-        headers={"Authorization": f"Bearer {KEY}"},
-        timeout=60,
-    )
-    try:
-        wait_until_alive(client, process, directory / "proxy.log")
-        yield client
-    finally:
-        client.close()
-        process.terminate()
-        process.wait()
-
-
-def wait_until_alive(client, process, log, within_s=180):
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if client.get("/health/liveliness").is_success:
-                return
-        except httpx2.TransportError:
-            time.sleep(0.2)
-    raise AssertionError(log.read_text()[-4000:])
+@pytest.fixture(scope="module")
+def service(router):
+    with serving(Service(router).app) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
-def gateway(upstream, tmp_path_factory):
+def gateway(upstream, service, tmp_path_factory):
     directory = tmp_path_factory.mktemp("proxy")
     (directory / "log_rows.py").write_text(LOG_ROWS)
     hooked = {rule.models[0] for rule in Policy.load().rules}
     plugin = "router_ml.integrations.litellm."
-    built_in = {tier: tier for tier in ("SIMPLE", "MEDIUM", "COMPLEX", "REASONING")}
+    ours = {
+        "classifier_type": "custom",
+        "classifier_plugin": plugin + "by_complexity",
+        "classifier_plugin_timeout_ms": 1000,
+    }
     config = {
         "model_list": [
-            *(deployment(name, upstream) for name in (*ROUTES, *built_in, *sorted(hooked))),
+            *(deployment(name, upstream) for name in (*ROUTES, *BUILT_IN, *sorted(hooked))),
             deployment("hooked", upstream),
             complexity_router("by-route", by_route(plugin + "by_route")),
-            complexity_router(
-                "by-complexity",
-                {
-                    "classifier_type": "custom",
-                    "classifier_plugin": plugin + "by_complexity",
-                    "classifier_plugin_timeout_ms": 1000,
-                    "tiers": built_in,
-                },
-                default="SIMPLE",
-            ),
+            complexity_router("by-complexity", by_complexity(**ours), default="SIMPLE"),
+            complexity_router("by-system-one", by_system_one(service), default="SIMPLE"),
         ],
         "litellm_settings": {
             "callbacks": ["router_ml.integrations.litellm_hook.hook", "log_rows.rows"]
@@ -248,6 +182,7 @@ def ask(gateway, path, body, **headers):
     [
         ("by-route", "up-math", "up-chinese", "up-general"),
         ("by-complexity", "up-REASONING", "up-MEDIUM", "up-SIMPLE"),
+        ("by-system-one", "up-REASONING", "up-MEDIUM", "up-SIMPLE"),
         ("hooked", "up-moonshot-k2.5", "up-glm-4-9b", "up-deepseek-v4-flash"),
     ],
 )
@@ -306,13 +241,14 @@ def test_hundreds_of_requests_at_once(gateway, upstream):
     """Every one is answered, by the model that its door and its words ask for."""
     doors = {
         "by-route": {PROOF: "up-math", PLAIN: "up-general"},
+        "by-system-one": {PROOF: "up-REASONING", PLAIN: "up-SIMPLE"},
         "hooked": {PROOF: "up-moonshot-k2.5", PLAIN: "up-deepseek-v4-flash"},
     }
     asked = {}
     for number in range(300):
-        door = ("by-route", "hooked")[number % 2]
-        surface = (chat, anthropic, responses)[number % 3]
-        prompt = (PROOF, PLAIN)[number // 2 % 2]
+        door = ("by-route", "hooked", "by-system-one")[number % 3]
+        surface = (chat, anthropic, responses)[number // 3 % 3]
+        prompt = (PROOF, PLAIN)[number % 2]
         marker = f"(at once {number})"
         request = surface(door, f"{prompt} {marker}", stream=number % 5 == 0)
         asked[marker] = (request, doors[door][prompt])
