@@ -23,7 +23,6 @@ from typer.core import TyperCommand
 from router_ml.artifact import find_artifact, load_artifact
 from router_ml.catalog import Catalog
 from router_ml.classifier import check_replay
-from router_ml.conformance import Answer, ask_over_http, failures, read_cases
 from router_ml.errors import DataError, MissingExtra, RouterMLError
 from router_ml.evaluation.facts import encode_report
 from router_ml.evaluation.floors import read_floor
@@ -501,12 +500,14 @@ def conformance_command(
     catalog: CatalogOption = None,
 ) -> None:
     """Check how chats of every shape are decided on; exit 1 if any is decided otherwise."""
+    from router_ml.conformance import ask_over_http, ask_router, failures, read_cases
+
     with _one_sentence():
         if url is None:
-            router = Router.load(artifact, policy=policy, catalog=catalog)
-            failed = list(failures(lambda payload: _conforming(router.route(payload))))
+            ask = ask_router(Router.load(artifact, policy=policy, catalog=catalog))
         else:
-            failed = list(failures(ask_over_http(url)))
+            ask = ask_over_http(url)
+        failed = list(failures(ask))
         for case, answer in failed:
             out.print(f"{case.id}: {answer.route} ({answer.reason}), not {case.route}")
         out.print(
@@ -514,10 +515,6 @@ def conformance_command(
         )
         if failed:
             raise typer.Exit(1)
-
-
-def _conforming(decision: Decision) -> Answer:
-    return Answer(decision.route, decision.reason.value)
 
 
 @app.command("litellm-config")

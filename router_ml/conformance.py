@@ -19,6 +19,7 @@ from urllib.error import URLError
 import msgspec
 
 from router_ml.errors import RequestError
+from router_ml.router import Router
 from router_ml.types import Reason
 
 TABLE = Path(__file__).with_name("conformance.jsonl")
@@ -30,6 +31,10 @@ class Answer(msgspec.Struct, frozen=True):
 
     route: str
     reason: str | None = None
+
+
+Ask = Callable[[dict[str, Any]], Answer]
+"""Asks a router what it decides on a payload."""
 
 
 class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,21 +56,31 @@ def read_cases() -> list[Case]:
     return [msgspec.json.decode(line, type=Case) for line in TABLE.read_bytes().splitlines()]
 
 
-def failures(decide: Callable[[dict[str, Any]], Answer]) -> Iterator[tuple[Case, Answer]]:
+def failures(ask: Ask) -> Iterator[tuple[Case, Answer]]:
     """Yield the cases that a router decides otherwise, and what it answers."""
     for case in read_cases():
-        answer = decide(case.payload)
+        answer = ask(case.payload)
         if not case.passes(answer):
             yield case, answer
 
 
-def ask_over_http(url: str) -> Callable[[dict[str, Any]], Answer]:
+def ask_router(router: Router) -> Ask:
+    """Return what asks a router in this process."""
+
+    def ask(payload: dict[str, Any]) -> Answer:
+        decision = router.route(payload)
+        return Answer(decision.route, decision.reason.value)
+
+    return ask
+
+
+def ask_over_http(url: str) -> Ask:
     """Return what asks a service: it is sent a payload, and answers with JSON of a `route`.
 
     The function raises RequestError if there is no such answer.
     """
 
-    def decide(payload: dict[str, Any]) -> Answer:
+    def ask(payload: dict[str, Any]) -> Answer:
         body, headers = msgspec.json.encode(payload), {"Content-Type": "application/json"}
         try:
             request = urllib.request.Request(url, body, headers)
@@ -74,4 +89,4 @@ def ask_over_http(url: str) -> Callable[[dict[str, Any]], Answer]:
         except (URLError, OSError, ValueError, msgspec.DecodeError) as error:
             raise RequestError(f"{url} gives no answer with a `route`: {error}.") from error
 
-    return decide
+    return ask

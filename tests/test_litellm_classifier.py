@@ -4,6 +4,7 @@ import asyncio
 import copy
 import json
 import time
+from statistics import median
 from types import SimpleNamespace
 
 import msgspec
@@ -101,22 +102,22 @@ def test_the_record_says_why_and_never_who(router, caplog):
         user("x y " * 2_500_000),
         user("中文字 " * 2_500_000),
         user("<system-reminder>" * 600_000),
-        [message for at in range(2_000) for message in user(f"Book {at}?")],
+        [message for at in range(1_000) for message in user(f"Book {at}?")],
     ],
-    ids=["10 MB", "30 MB of Chinese", "10 MB of tags", "2,000 messages"],
+    ids=["10 MB", "30 MB of Chinese", "10 MB of tags", "1,000 messages"],
 )
 def test_a_long_prompt_does_not_hold_up_the_event_loop(router, messages):
-    """The longest stretch without a turn of the loop, in the best of runs on a shared machine."""
+    """The most that is done between two turns of the loop, on this thread's own clock."""
 
     async def longest():
         worst, done = 0.0, False
 
         async def watch():
             nonlocal worst
-            last = time.perf_counter()
+            last = time.thread_time()
             while not done:
                 await asyncio.sleep(0)
-                now = time.perf_counter()
+                now = time.thread_time()
                 worst, last = max(worst, now - last), now
 
         watcher = asyncio.create_task(watch())
@@ -126,4 +127,4 @@ def test_a_long_prompt_does_not_hold_up_the_event_loop(router, messages):
         await watcher
         return worst
 
-    assert min(asyncio.run(longest()) for _ in range(15)) < 0.001
+    assert median(asyncio.run(longest()) for _ in range(15)) < 0.001

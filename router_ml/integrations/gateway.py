@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from time import perf_counter
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from router_ml.chat import read_chat
 from router_ml.integrations import decision_log
@@ -16,12 +16,12 @@ from router_ml.request import Request
 from router_ml.router import Router
 from router_ml.types import Decision
 
-_SLICE = 256
-"""So many messages are read at a time, in about half a millisecond."""
+_SLICE = 128
+"""So many messages are read at a time, in a quarter of a millisecond."""
 
 
 class Gateway:
-    """Decides for the hooks of a gateway. One is shared by all copies that a host makes.
+    """Decides for one of a gateway's hooks.
 
     Attributes:
         router: what decides; thread-safe.
@@ -32,12 +32,11 @@ class Gateway:
     def __init__(self, router: Router, door: str) -> None:
         self.router, self.door = router, door
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Return itself: hosts copy their configuration, but one session serves them all."""
-        return self
-
     async def decide(self, chat: Any, metadata: Any) -> Timed:
         """Decide on messages or a payload, and let other tasks run between many messages.
+
+        What is done at one go is bounded for a text of any length, and grows with the turns,
+        by less than half a millisecond for each thousand.
 
         Args:
             chat: messages, or a payload of any of the three shapes.
@@ -105,9 +104,10 @@ def conversation_of(metadata: Mapping[str, Any]) -> str | None:
     return f"{metadata.get('user_api_key_hash') or ''} {session}"
 
 
-def _tags(metadata: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _tags(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the caller said: a proxy keeps it apart from what it knows itself."""
     said = metadata.get("requester_metadata")
-    return said if isinstance(said, Mapping) else None
+    return said if isinstance(said, Mapping) else metadata
 
 
 async def _read_in_slices(chat: Any) -> Request:
@@ -122,13 +122,15 @@ async def _read_in_slices(chat: Any) -> Request:
     for at in range(0, rest, _SLICE):
         reads.append(read_chat(messages[at : min(at + _SLICE, rest)]))
         await asyncio.sleep(0)
-    return _joined([*reads, read_chat({**payload, key: messages[-_SLICE:]})])
+    last = read_chat({**payload, key: messages[-_SLICE:]})
+    if not reads:
+        return last
+    await asyncio.sleep(0)
+    return _joined([*reads, last])
 
 
 def _joined(reads: Sequence[Request]) -> Request:
     """Join what one chat's slices say; of the payload, the last knows all."""
-    if len(reads) == 1:
-        return reads[0]
     return reads[-1]._replace(
         turns=tuple(turn for read in reads for turn in read.turns),
         has_image=any(read.has_image for read in reads),
