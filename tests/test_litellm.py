@@ -10,6 +10,7 @@ import pytest
 from gateways import (
     BUILT_IN,
     KEY,
+    PATIENCE_MS,
     ROOT,
     ROUTES,
     by_complexity,
@@ -128,7 +129,7 @@ def gateway(upstream, service, tmp_path_factory):
     ours = {
         "classifier_type": "custom",
         "classifier_plugin": plugin + "by_complexity",
-        "classifier_plugin_timeout_ms": 1000,
+        "classifier_plugin_timeout_ms": PATIENCE_MS,
     }
     config = {
         "model_list": [
