@@ -54,10 +54,8 @@ def by_complexity(**classifier):
 def by_system_one(url):
     """LiteLLM's own tiers, by a service that speaks System One."""
     asked = {"provider": "jev", "model": "router_ml", "api_base": url, "api_key": "any"}
-    return by_complexity(
-        classifier_type="oss_classifier",
-        opensource_classifier_config={**asked, "timeout_ms": PATIENCE_MS},
-    )
+    asked["timeout_ms"] = PATIENCE_MS
+    return by_complexity(classifier_type="oss_classifier", opensource_classifier_config=asked)
 
 
 def free_port():
