@@ -10,6 +10,8 @@
     ├── DataError              a file of requests, labelled or not; names file and line
     ├── RecipeError            a training recipe
     ├── TrainingError          data that no classifier can be learned from
+    ├── TargetError            a target for thresholds that cannot be read or met
+    ├── ReplayError            sending prompts to models, which cannot start or go on
     └── MissingExtra           an optional dependency that is not installed
 
 Every message is one sentence that says what is wrong, where, and what to do.
@@ -54,6 +56,14 @@ class RecipeError(RouterMLError):
 
 class TrainingError(RouterMLError):
     """Data that no classifier can be learned from."""
+
+
+class TargetError(RouterMLError):
+    """A target for thresholds that cannot be read, does not fit the policy, or cannot be met."""
+
+
+class ReplayError(RouterMLError):
+    """Sending prompts to models that cannot start or go on: a price unknown, the cap reached."""
 
 
 class MissingExtra(RouterMLError):  # noqa: N818
