@@ -10,7 +10,7 @@ from the default route are moved: of the others, route accuracy says nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,8 +20,15 @@ from numpy.typing import NDArray
 from router_ml.errors import TargetError
 from router_ml.evaluation.costs import cost_of, tokens_of
 from router_ml.evaluation.judging import Judge, JudgedRow
-from router_ml.evaluation.targets import CheapestTarget
-from router_ml.evaluation.thresholds import Figure, figure_of, half_of, true_labels
+from router_ml.evaluation.targets import CheapestTarget, LabelTarget, ShareTarget, Target
+from router_ml.evaluation.thresholds import (
+    Chosen,
+    Figure,
+    choose_threshold,
+    figure_of,
+    half_of,
+    true_labels,
+)
 from router_ml.types import Decision
 
 _GRID = np.arange(1, 100) / 100
@@ -228,8 +235,23 @@ def _steps(rows: Rows, thresholds: tuple[float, ...], label: int) -> list[Candid
     ]
 
 
-def cheapest(found: Frontier, target: CheapestTarget) -> int:
-    """Return which point of a frontier costs least and reaches an accuracy.
+def choose(
+    judge: Judge, paths: Sequence[Path | str], target: Target | None, seed: int = 0
+) -> tuple[Chosen | None, Frontier | None]:
+    """Choose thresholds for any target, and draw the frontier where one is needed or none given.
+
+    Raises:
+        DataError, TargetError: as `choose_threshold`, `frontier` and `choose_cheapest` say.
+
+    """
+    if isinstance(target, ShareTarget | LabelTarget):
+        return choose_threshold(judge, paths, target, seed), None
+    drawn = frontier(judge, paths, seed)
+    return (None if target is None else choose_cheapest(drawn, target)), drawn
+
+
+def choose_cheapest(found: Frontier, target: CheapestTarget) -> Chosen:
+    """Choose the point of a frontier that costs least and reaches an accuracy.
 
     It is reached with one standard error of the difference between two halves to spare.
 
@@ -237,18 +259,36 @@ def cheapest(found: Frontier, target: CheapestTarget) -> int:
         TargetError: none does.
 
     """
-    for number, point in enumerate(found.chosen):
-        accuracy = point.accuracy
-        spare = math.sqrt(2 * accuracy.value * (1 - accuracy.value) / accuracy.rows)
-        if accuracy.value - spare >= target.bound:
-            return number
-    best = found.chosen[-1].accuracy
-    raise TargetError(
-        f"No thresholds give an accuracy of at least {target.bound:g} with a standard error to "
-        f"spare: the best on {best.rows} rows is {best.value:.4f}."
+    reaching = (n for n, point in enumerate(found.chosen) if _reaches(point.accuracy, target))
+    number = next(reaching, None)
+    if number is None:
+        best = found.chosen[-1].accuracy
+        raise TargetError(
+            f"No thresholds give an accuracy of at least {target.bound:g} with a standard error "
+            f"to spare: the best on {best.rows} rows is {best.value:.4f}."
+        )
+    points = {
+        "now": found.now_held_out,
+        "chosen": found.chosen[number],
+        "held_out": found.held_out[number],
+    }
+    moved = moved_thresholds(found.chosen[number], found.now)
+    return Chosen(
+        str(target),
+        moved,
+        {label: found.now.thresholds[label] for label in moved},
+        "route accuracy",
+        **{name: point.accuracy for name, point in points.items()},
+        usd_per_1000={name: point.usd_per_1000 for name, point in points.items()},
     )
 
 
-def moved(point: Point, now: Mapping[str, float]) -> dict[str, float]:
-    """Return the thresholds of a point that differ from those of now."""
-    return {label: p for label, p in point.thresholds.items() if p != now[label]}
+def _reaches(accuracy: Figure, target: CheapestTarget) -> bool:
+    spare = math.sqrt(2 * accuracy.value * (1 - accuracy.value) / accuracy.rows)
+    return accuracy.value - spare >= target.bound
+
+
+def moved_thresholds(point: Point, now: Point) -> dict[str, float]:
+    """Return the thresholds of a point that are not those of now."""
+    before = now.thresholds
+    return {label: p for label, p in point.thresholds.items() if p != before[label]}

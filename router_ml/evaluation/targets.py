@@ -46,6 +46,10 @@ class ShareTarget(msgspec.Struct, frozen=True):
         """What is measured."""
         return f"share of traffic to {self.name}"
 
+    def __str__(self) -> str:
+        """Say it as it is parsed."""
+        return f"at most {self.bound:.4g} of traffic to {self.name} by {self.label}"
+
     def count(self, decision: Decision, labels: Sequence[str] | None) -> tuple[bool, bool]:
         """Say whether a row is one of those counted, and one of those it is a share of."""
         return self.name == (decision.route if self.is_route else decision.model), True
@@ -70,6 +74,10 @@ class LabelTarget(msgspec.Struct, frozen=True):
         """What is measured."""
         return f"{self.measure} of {self.label}"
 
+    def __str__(self) -> str:
+        """Say it as it is parsed."""
+        return f"{self.figure} >= {self.bound:.4g}"
+
     def count(self, decision: Decision, labels: Sequence[str] | None) -> tuple[bool, bool]:
         """Say whether a row is one of those counted, and one of those it is a share of."""
         true, held = self.label in (labels or ()), self.label in decision.labels
@@ -85,6 +93,10 @@ class CheapestTarget(msgspec.Struct, frozen=True):
     """
 
     bound: float
+
+    def __str__(self) -> str:
+        """Say it as it is parsed."""
+        return f"cheapest with accuracy >= {self.bound:.4g}"
 
 
 Target = ShareTarget | LabelTarget | CheapestTarget

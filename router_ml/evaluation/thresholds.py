@@ -73,6 +73,8 @@ class Chosen(msgspec.Struct, frozen=True):
         now: on the half that was not chosen on, at the thresholds as they are.
         chosen: on the half that was chosen on, at the new ones.
         held_out: on the half that was not, at the new ones: the one to believe.
+        usd_per_1000: the cost of each of these three, in US dollars per 1,000 requests, where
+            the target is one of cost.
 
     """
 
@@ -83,6 +85,7 @@ class Chosen(msgspec.Struct, frozen=True):
     now: Figure
     chosen: Figure
     held_out: Figure
+    usd_per_1000: dict[str, float] = {}
 
 
 class Sweep:
@@ -117,7 +120,6 @@ def choose_threshold(
     judge: Judge,
     paths: Iterable[Path | str],
     target: ShareTarget | LabelTarget,
-    text: str = "",
     seed: int = 0,
 ) -> Chosen:
     """Choose the threshold of a target's label on one half of a log; measure on the other.
@@ -131,7 +133,6 @@ def choose_threshold(
         judge: the router.
         paths: of the log; it is streamed, and needs labels only for recall and precision.
         target: what to reach.
-        text: the target as it was said.
         seed: of the division into halves.
 
     Raises:
@@ -144,7 +145,7 @@ def choose_threshold(
     place = _choose(choosing, target, current)
     threshold = float(_GRID[place])
     return Chosen(
-        text or target.figure,
+        str(target),
         {target.label: threshold},
         {target.label: current},
         target.figure,
