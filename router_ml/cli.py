@@ -36,8 +36,9 @@ from router_ml.evaluation.judging import Judge
 from router_ml.evaluation.latency import bench
 from router_ml.evaluation.outcome_evaluation import evaluate_outcomes
 from router_ml.evaluation.outcomes import read_outcomes
+from router_ml.evaluation.policy_text import policy_with
 from router_ml.evaluation.targets import parse_target
-from router_ml.evaluation.thresholds import Chosen, policy_with
+from router_ml.evaluation.thresholds import Chosen
 from router_ml.examples import Example, parse_row, read_examples, read_lines, request_of
 from router_ml.policy import FACTS, SHIPPED_POLICY, Policy
 from router_ml.problems import find_problems, find_unreachable
@@ -335,23 +336,26 @@ def thresholds(
     """Choose thresholds for a target on one half of a log, measure them on the other.
 
     \b
-    at most 5% of traffic to MODEL-OR-ROUTE [by LABEL]     needs no labelled rows
+    at most 5% of traffic to MODEL               needs no labelled rows
+    at most 5% of traffic to ROUTE by LABEL      says whose threshold moves
     recall of LABEL >= 0.99
     precision of LABEL >= 0.9
     cheapest with accuracy >= 0.95
     """
     with _one_sentence():
         judge = Judge(Router.load(artifact, policy=policy, catalog=catalog))
-        source = None if output is None else _policy_text(judge.router.policy, policy)
-        wanted = target and parse_target(target, judge.router.policy, judge.labels)
-        chosen, drawn = choose(judge, files, wanted or None, seed)
+        wanted = None
+        if target is not None:
+            wanted = parse_target(target, judge.router.policy, judge.labels)
+        elif output is not None:
+            raise TargetError("There is no policy to write without a --target.")
+        source = _policy_text(judge.router.policy, policy) if output else ""
+        chosen, drawn = choose(judge, files, wanted, seed)
         if as_json:
             typer.echo(msgspec.json.encode({"chosen": chosen, "frontier": drawn}).decode())
         else:
             _show_choice(chosen, drawn)
-        if output is not None and source is not None:
-            if chosen is None:
-                raise TargetError("There is no policy to write without a --target.")
+        if output is not None and chosen is not None:
             text = policy_with(source, chosen.thresholds)
             with _sink(output) as sink:
                 sink.write(text.encode())

@@ -25,6 +25,8 @@ _MOST_ROUTES = 12
 """A confusion matrix with more columns than this fits no terminal; `--json` has it."""
 _MOST_POINTS = 16
 """Of a frontier, so many points are shown, evenly over its length; `--json` has all."""
+_MOST_LABELS = 6
+"""Of a frontier's labels, likewise: more of them fit no terminal."""
 _MOST_NEW = 5
 """Of the rows that are new, so many are quoted."""
 
@@ -144,36 +146,42 @@ def show_chosen(chosen: Chosen) -> None:
     table = _table(chosen.target, "", *columns)
     for label, threshold in chosen.thresholds.items():
         table.add_row(f"threshold of {label}", f"{chosen.before[label]:g}", *[f"{threshold:g}"] * 2)
-    figures = (chosen.now, chosen.chosen, chosen.held_out)
-    table.add_row(chosen.figure, *map(_interval, figures))
+    for effect in chosen.effects:
+        table.add_row(effect.figure, *map(_interval, (effect.now, effect.chosen, effect.held_out)))
     if chosen.usd_per_1000:
         costs = (f"${cost:.4f}" for cost in chosen.usd_per_1000.values())
         table.add_row("cost of 1,000 requests", *costs)
-    table.add_row("rows", *(f"{figure.rows:,}" for figure in figures))
     out.print(table)
 
 
 def _interval(figure: Figure) -> str:
-    return f"{figure.value:.4f} ({figure.low:.4f}–{figure.high:.4f})"
+    return f"{figure.value:.4f} ({figure.low:.4f}–{figure.high:.4f}) of {figure.rows:,}"
 
 
 def show_frontier(frontier: Frontier) -> None:
     """Show what accuracy costs as thresholds move, and where the policy stands."""
-    title = "accuracy and cost of 1,000 requests, the cheapest first"
-    table = _table(title, "", "accuracy", "cost", "held out", "cost", "thresholds that move")
     points = list(zip(frontier.chosen, frontier.held_out, strict=True))
     step = max(1, -(-len(points) // _MOST_POINTS))
     shown = [("", *pair) for pair in (*points[:-1:step], points[-1])]
     shown.append(("now", frontier.now, frontier.now_held_out))
+    moving = _moving(frontier)
+    title = "thresholds, and what they do: the cheapest first"
+    columns = ("accuracy", "$ per 1,000", "held out", "$ per 1,000")
+    table = _table(title, "", *columns, *moving)
     for name, chosen, held_out in sorted(shown, key=lambda row: row[1].usd_per_1000):
-        moved = moved_thresholds(chosen, frontier.now)
-        said = ", ".join(f"{label} {p:g}" for label, p in moved.items())
-        table.add_row(name, *_figures(chosen), *_figures(held_out), said)
+        thresholds = (f"{chosen.thresholds[label]:g}" for label in moving)
+        table.add_row(name, *_figures(chosen), *_figures(held_out), *thresholds)
     out.print(table)
 
 
+def _moving(frontier: Frontier) -> list[str]:
+    """Return the labels whose thresholds move, if they fit a terminal."""
+    moved = {label for point in frontier.chosen for label in moved_thresholds(point, frontier.now)}
+    return sorted(moved) if len(moved) <= _MOST_LABELS else []
+
+
 def _figures(point: Point) -> tuple[str, str]:
-    return f"{point.accuracy.value:.4f}", f"${point.usd_per_1000:.4f}"
+    return f"{point.accuracy.value:.4f}", f"{point.usd_per_1000:.4f}"
 
 
 def show_outcomes(found: OutcomeEvaluation) -> None:

@@ -9,7 +9,6 @@ from the default route are moved: of the others, route accuracy says nothing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -23,10 +22,12 @@ from router_ml.evaluation.judging import Judge, JudgedRow
 from router_ml.evaluation.targets import CheapestTarget, LabelTarget, ShareTarget, Target
 from router_ml.evaluation.thresholds import (
     Chosen,
+    Effect,
     Figure,
     choose_threshold,
     figure_of,
     half_of,
+    spare_of,
     true_labels,
 )
 from router_ml.types import Decision
@@ -253,7 +254,7 @@ def choose(
 def choose_cheapest(found: Frontier, target: CheapestTarget) -> Chosen:
     """Choose the point of a frontier that costs least and reaches an accuracy.
 
-    It is reached with one standard error of the difference between two halves to spare.
+    It is reached with something to spare, as `choose_threshold` says.
 
     Raises:
         TargetError: none does.
@@ -264,8 +265,8 @@ def choose_cheapest(found: Frontier, target: CheapestTarget) -> Chosen:
     if number is None:
         best = found.chosen[-1].accuracy
         raise TargetError(
-            f"No thresholds give an accuracy of at least {target.bound:g} with a standard error "
-            f"to spare: the best on {best.rows} rows is {best.value:.4f}."
+            f"No thresholds give an accuracy of at least {target.bound:g} with something to "
+            f"spare: the best on {best.rows} rows is {best.value:.4f}."
         )
     points = {
         "now": found.now_held_out,
@@ -277,15 +278,14 @@ def choose_cheapest(found: Frontier, target: CheapestTarget) -> Chosen:
         str(target),
         moved,
         {label: found.now.thresholds[label] for label in moved},
-        "route accuracy",
-        **{name: point.accuracy for name, point in points.items()},
+        [Effect("route accuracy", *(point.accuracy for point in points.values()))],
         usd_per_1000={name: point.usd_per_1000 for name, point in points.items()},
     )
 
 
 def _reaches(accuracy: Figure, target: CheapestTarget) -> bool:
-    spare = math.sqrt(2 * accuracy.value * (1 - accuracy.value) / accuracy.rows)
-    return accuracy.value - spare >= target.bound
+    spare = spare_of(accuracy.value, accuracy.rows, 1 - target.bound)
+    return bool(accuracy.value - spare >= target.bound)
 
 
 def moved_thresholds(point: Point, now: Point) -> dict[str, float]:

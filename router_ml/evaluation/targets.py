@@ -42,13 +42,18 @@ class ShareTarget(msgspec.Struct, frozen=True):
     label: str
 
     @property
+    def room(self) -> float:
+        """How large a part may be on the wrong side."""
+        return self.bound
+
+    @property
     def figure(self) -> str:
         """What is measured."""
         return f"share of traffic to {self.name}"
 
     def __str__(self) -> str:
         """Say it as it is parsed."""
-        return f"at most {self.bound:.4g} of traffic to {self.name} by {self.label}"
+        return f"at most {100 * self.bound:.4g}% of traffic to {self.name} by {self.label}"
 
     def count(self, decision: Decision, labels: Sequence[str] | None) -> tuple[bool, bool]:
         """Say whether a row is one of those counted, and one of those it is a share of."""
@@ -68,6 +73,18 @@ class LabelTarget(msgspec.Struct, frozen=True):
     measure: Literal["recall", "precision"]
     label: str
     bound: float
+
+    @property
+    def room(self) -> float:
+        """How large a part may be on the wrong side."""
+        return 1 - self.bound
+
+    @property
+    def other(self) -> LabelTarget:
+        """The measure that pays for this one."""
+        measure: Literal["recall", "precision"]
+        measure = "precision" if self.measure == "recall" else "recall"
+        return LabelTarget(measure, self.label, self.bound)
 
     @property
     def figure(self) -> str:

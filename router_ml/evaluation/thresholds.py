@@ -8,21 +8,18 @@ them for a log of any length.
 from __future__ import annotations
 
 import math
-import re
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from router_ml.errors import PolicyError, TargetError
+from router_ml.errors import TargetError
 from router_ml.evaluation.judging import Judge, LogRow
 from router_ml.evaluation.targets import LabelTarget, ShareTarget
 from router_ml.examples import labels_of
-from router_ml.policy import Policy
 
 STEPS = 100_000
 """Thresholds are multiples of 1 / STEPS."""
@@ -30,10 +27,12 @@ STEPS = 100_000
 _SURE = 1.959964
 """Standard errors of a 95% interval."""
 
+_MOST_SPARE = 0.05
+"""How much of what may be on the wrong side of a target is left unused at most."""
+
 _GRID = np.arange(STEPS + 1) / STEPS
 _NEVER = 2.0
 """A threshold that no probability reaches."""
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -62,6 +61,23 @@ def figure_of(hits: float, rows: int) -> Figure:
     return Figure(share, max(0.0, centre - half), min(1.0, centre + half), rows)
 
 
+class Effect(msgspec.Struct, frozen=True):
+    """What thresholds do to one figure.
+
+    Attributes:
+        figure: what is measured.
+        now: on the half that was not chosen on, at the thresholds as they are.
+        chosen: on the half that was chosen on, at the new ones.
+        held_out: on the half that was not, at the new ones: the one to believe.
+
+    """
+
+    figure: str
+    now: Figure
+    chosen: Figure
+    held_out: Figure
+
+
 class Chosen(msgspec.Struct, frozen=True):
     """Thresholds that were chosen, and what they do.
 
@@ -69,22 +85,16 @@ class Chosen(msgspec.Struct, frozen=True):
         target: what was asked for.
         thresholds: label -> its new threshold, for those that change.
         before: label -> what it was, for the same labels.
-        figure: what is measured.
-        now: on the half that was not chosen on, at the thresholds as they are.
-        chosen: on the half that was chosen on, at the new ones.
-        held_out: on the half that was not, at the new ones: the one to believe.
-        usd_per_1000: the cost of each of these three, in US dollars per 1,000 requests, where
-            the target is one of cost.
+        effects: on what the target is about, and on what pays for it.
+        usd_per_1000: now, chosen, held_out -> US dollars per 1,000 requests, where the target
+            is one of cost.
 
     """
 
     target: str
     thresholds: dict[str, float]
     before: dict[str, float]
-    figure: str
-    now: Figure
-    chosen: Figure
-    held_out: Figure
+    effects: list[Effect]
     usd_per_1000: dict[str, float] = {}
 
 
@@ -125,9 +135,10 @@ def choose_threshold(
     """Choose the threshold of a target's label on one half of a log; measure on the other.
 
     A share is a budget to be used: the threshold with the largest share within it is chosen.
-    For a recall it is the highest threshold that reaches it, for a precision the lowest. The
-    target is met with one standard error of the difference between two halves to spare, so
-    that five of six logs of that size meet it again.
+    For a recall it is the highest threshold that reaches it, for a precision the lowest. What
+    was chosen on one half is met by the other only up to chance, so a target is aimed at with
+    one standard error of their difference to spare, but never with more than a twentieth of
+    what may be on the wrong side of it: 5% is aimed at with 4.75% or more.
 
     Args:
         judge: the router.
@@ -140,33 +151,43 @@ def choose_threshold(
         TargetError: no threshold meets the target.
 
     """
-    choosing, other = _sweep(judge, paths, target, seed)
+    measured: list[ShareTarget | LabelTarget] = [target]
+    if isinstance(target, LabelTarget):
+        measured.append(target.other)
+    choosing, other = _sweep(judge, paths, measured, seed)
     current = judge.thresholds[judge.labels.index(target.label)]
-    place = _choose(choosing, target, current)
-    threshold = float(_GRID[place])
-    return Chosen(
-        str(target),
-        {target.label: threshold},
-        {target.label: current},
-        target.figure,
-        now=other.figure(current),
-        chosen=choosing.figure(threshold),
-        held_out=other.figure(threshold),
-    )
+    threshold = float(_GRID[_choose(choosing[0], target, current)])
+    effects = [
+        Effect(one.figure, b.figure(current), a.figure(threshold), b.figure(threshold))
+        for one, a, b in zip(measured, choosing, other, strict=True)
+    ]
+    return Chosen(str(target), {target.label: threshold}, {target.label: current}, effects)
 
 
 def _sweep(
-    judge: Judge, paths: Iterable[Path | str], target: ShareTarget | LabelTarget, seed: int
-) -> tuple[Sweep, Sweep]:
-    at = judge.labels.index(target.label)
-    halves = (Sweep(), Sweep())
-    held, missed = (_with(judge.thresholds, at, value) for value in (0.0, _NEVER))
+    judge: Judge,
+    paths: Iterable[Path | str],
+    measured: Sequence[ShareTarget | LabelTarget],
+    seed: int,
+) -> list[list[Sweep]]:
+    """Return what each threshold does to each figure, by half."""
+    at = judge.labels.index(measured[0].label)
+    halves = [[Sweep() for _ in measured] for _ in range(2)]
+    ends = [_with(judge.thresholds, at, value) for value in (0.0, _NEVER)]
     for row in judge.judge(paths):
-        truth = true_labels(row.log) if isinstance(target, LabelTarget) else None
+        truth = true_labels(row.log) if isinstance(measured[0], LabelTarget) else None
         p = row.probabilities[at] if row.probabilities else 0.0
-        counts = (target.count(judge.decide(row, where), truth) for where in (held, missed))
-        halves[half_of(row.log, seed)].add(p, *counts)
+        held, missed = (judge.decide(row, thresholds) for thresholds in ends)
+        for target, sweep in zip(measured, halves[half_of(row.log, seed)], strict=True):
+            sweep.add(p, target.count(held, truth), target.count(missed, truth))
     return halves
+
+
+def spare_of(share: ArrayLike, rows: ArrayLike, room: float) -> NDArray[np.float64]:
+    """Return by how much a target is to be overfulfilled, as `choose_threshold` says."""
+    share = np.asarray(share, np.float64)
+    error: NDArray[np.float64] = np.sqrt(2 * share * (1 - share) / np.maximum(rows, 1))
+    return error.clip(max=room * _MOST_SPARE)
 
 
 def _with(thresholds: Sequence[float], at: int, value: float) -> tuple[float, ...]:
@@ -188,9 +209,9 @@ def _choose(sweep: Sweep, target: ShareTarget | LabelTarget, current: float) -> 
     """Return the place in the grid of the threshold that meets a target best."""
     hits, rows = sweep.totals()
     share = hits / np.maximum(rows, 1)
-    spare = np.sqrt(2 * share * (1 - share) / np.maximum(rows, 1))
+    spare = spare_of(share, rows, target.room)
     if isinstance(target, ShareTarget):
-        met = share + spare <= target.bound
+        met = (share + spare <= target.bound) & (rows > 0)
         worth = share
     else:
         met = (share - spare >= target.bound) & (rows > 0)
@@ -204,68 +225,12 @@ def _choose(sweep: Sweep, target: ShareTarget | LabelTarget, current: float) -> 
 def _unmet(
     target: ShareTarget | LabelTarget, share: NDArray[np.float64], rows: NDArray[np.int64]
 ) -> str:
-    if not rows.any():
-        return f"No row on the choosing half has the label {target.label!r}."
     is_share = isinstance(target, ShareTarget)
+    if not rows.any():
+        return f"The choosing half has no row to measure the {target.figure} on."
     reached = share[rows > 0].min() if is_share else share[rows > 0].max()
     return (
         f"No threshold of {target.label!r} gives {'at most' if is_share else 'at least'} "
-        f"{target.bound:g} with a standard error to spare: on {int(rows.max())} rows the "
+        f"{target.bound:g} with something to spare: on {int(rows.max())} rows the "
         f"{'least' if is_share else 'best'} {target.figure} is {reached:.4f}."
     )
-
-
-def policy_with(text: str, thresholds: Mapping[str, float]) -> str:
-    """Return a policy's TOML with these thresholds and all else, comments too, as it was.
-
-    Args:
-        text: a policy that loads; its thresholds, if any, in a [thresholds] table.
-        thresholds: label -> threshold.
-
-    Raises:
-        PolicyError: its thresholds are written another way than as a table.
-
-    """
-    old = msgspec.convert(tomllib.loads(text), Policy)
-    new = _edit(text, thresholds)
-    wanted = msgspec.structs.replace(old, thresholds={**old.thresholds, **thresholds})
-    try:
-        if msgspec.convert(tomllib.loads(new), Policy) == wanted:
-            return new
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError):
-        pass
-    raise PolicyError(
-        "The policy's thresholds cannot be edited where they stand: "
-        "write them as a [thresholds] table, one line for each label."
-    )
-
-
-def _edit(text: str, thresholds: Mapping[str, float]) -> str:
-    """Replace the lines of the [thresholds] table, or add what it lacks."""
-    lines = text.splitlines()
-    header = next((at for at, line in enumerate(lines) if _is_header(line)), None)
-    if header is None:
-        header = len(lines) + 1
-        lines += ["", "[thresholds]"]
-    end = next((at for at in range(header + 1, len(lines)) if _opens_table(lines[at])), len(lines))
-    missing = dict(thresholds)
-    for at in range(header + 1, end):
-        label = lines[at].partition("=")[0].strip().strip("\"'")
-        if label in missing:
-            _, mark, comment = lines[at].partition("#")
-            lines[at] = _line(label, missing.pop(label)) + (f"  {mark}{comment}" if mark else "")
-    lines[header + 1 : header + 1] = [_line(*item) for item in missing.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _is_header(line: str) -> bool:
-    return "".join(line.partition("#")[0].split()) == "[thresholds]"
-
-
-def _opens_table(line: str) -> bool:
-    return line.lstrip().startswith("[")
-
-
-def _line(label: str, threshold: float) -> str:
-    key = label if _BARE_KEY.fullmatch(label) else msgspec.json.encode(label).decode()
-    return f"{key} = {threshold:g}"
