@@ -69,7 +69,8 @@ class Outcome(NamedTuple):
 
     Attributes:
         request: the prompt.
-        results: model -> its result; only those with a quality.
+        results: model -> its result; only those with a quality, and without their answers,
+            which nothing here reads.
         domain: where the prompt is from; "" where unknown.
 
     """
@@ -93,7 +94,11 @@ def read_outcomes(paths: Iterable[Path | str]) -> list[Outcome]:
         for number, row in read_rows(path):
             request = request_of(path, number, row)
             results = results_of(path, number, row)
-            judged = {name: r for name, r in results.items() if r.quality is not None}
+            judged = {
+                name: msgspec.structs.replace(result, answer=None)
+                for name, result in results.items()
+                if result.quality is not None
+            }
             known = found.get(key := id_of(row, request))
             if known is None or known.results.keys() & judged.keys():
                 known = found[key] = Outcome(request, {}, _domain(row))
