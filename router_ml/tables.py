@@ -186,7 +186,7 @@ def _figures(point: Point) -> tuple[str, str]:
 
 def show_outcomes(found: OutcomeEvaluation) -> None:
     """Show a policy beside each model, the oracle and chance, and a score's curve."""
-    columns = ("quality", "± 95%", "cost of 1,000 requests", "share")
+    columns = ("quality", "± 95%", "$ per 1,000", "seconds", "share")
     table = _table(f"{found.rows:,} rows with a result of every model", "", *columns)
     for one in found.singles:
         table.add_row(*_performance(one), _figure(found.shares.get(one.name), ".1%"))
@@ -211,9 +211,9 @@ def show_outcomes(found: OutcomeEvaluation) -> None:
         _curve(found.curve)
 
 
-def _performance(one: Performance) -> tuple[str, str, str, str]:
-    dollars = "unknown" if one.usd_per_1000 is None else f"${one.usd_per_1000:.4f}"
-    return one.name, f"{one.quality:.4f}", f"{one.margin:.4f}", dollars
+def _performance(one: Performance) -> tuple[str, ...]:
+    costs = (_figure(one.usd_per_1000, ".4f"), _figure(one.latency_s, ".2f"))
+    return one.name, f"{one.quality:.4f}", f"{one.margin:.4f}", *costs
 
 
 def _curve(curve: Curve) -> None:

@@ -8,7 +8,7 @@ from router_ml import Catalog, Policy, Router
 from router_ml.catalog import Model
 from router_ml.cli import app
 from router_ml.errors import DataError, TargetError
-from router_ml.evaluation.gap import gap_curve, mixing_hull, mixing_quality
+from router_ml.evaluation.gap import gap_curve, hull_area, mixing_hull, mixing_quality
 from router_ml.evaluation.outcome_evaluation import evaluate_outcomes
 from router_ml.evaluation.outcomes import Result, read_outcomes, result_cost
 from router_ml.policy import Rule
@@ -44,6 +44,8 @@ def test_measures_of_a_curve_by_hand():
     assert curve.qualities == [0.5, 0.75, 0.75, 0.75, 1]
     assert curve.usd_per_1000 == [1000, 2000, 3000, 4000, 5000]
     assert (curve.area, curve.apgr) == pytest.approx((0.75, 0.5))
+    # The hull over costs of 1, 2 and 5 dollars: (0.5 + 0.75) / 2 + 3 (0.75 + 1) / 2, over 4.
+    assert curve.aiq == pytest.approx(0.8125)
     assert curve.cpt == pytest.approx({"50%": 0.25, "80%": 0.9})
 
 
@@ -52,6 +54,7 @@ def test_the_best_and_the_worst_order():
     weak, strong = [0, 1, 1, 1], [1, 1, 1, 1]
     best = gap_curve([4, 3, 2, 1], weak, strong)
     assert best.apgr == pytest.approx(0.25 * 0.5 + 0.75)
+    assert (best.aiq, best.usd_per_1000) == (None, None)
     assert best.cpt == pytest.approx({"50%": 0.125, "80%": 0.2})
     assert gap_curve([1, 2, 3, 4], weak, strong).apgr == pytest.approx(0.125)
 
@@ -87,6 +90,12 @@ def test_random_mixing_by_hand():
     assert mixing_quality(points, 2) == pytest.approx(0.6)
     assert mixing_quality(points, 0.1) == 0.5
     assert mixing_quality(points, 99) == 0.9
+
+
+def test_the_area_of_a_hull_by_hand():
+    """From (1, 0.5) straight to (3, 0.9) and on level to 5: 1.4 + 1.8, over a range of 4."""
+    assert hull_area([(1, 0.5), (2, 0.6), (3, 0.9), (5, 0.2)]) == pytest.approx(0.8)
+    assert hull_area([(1, 0.5), (1, 0.7)]) is None
 
 
 def test_the_three_forms(tmp_path):

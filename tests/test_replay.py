@@ -84,8 +84,11 @@ class Provider:
         if isinstance(fault, int):
             said = {"error": {"message": f"no: {handler.headers['authorization']}"}}
             return self.send(handler, fault, said)
+        if fault == "garbage":
+            return self.send(handler, 200, b"{no json")
         choice = {"index": 0, "finish_reason": "stop"}
-        choice["message"] = {"role": "assistant", "content": prompt.split(" ")[-1]}
+        content = prompt.split(" ")[-1] + ("\ud83d" if fault == "surrogate" else "")
+        choice["message"] = {"role": "assistant", "content": content}
         told = {"id": "1", "object": "chat.completion", "created": 1, "model": body["model"]}
         told["choices"] = [] if fault == "empty" else [choice]
         if self.usage:
@@ -93,7 +96,7 @@ class Provider:
         return self.send(handler, 200, told)
 
     def send(self, handler, status, body):
-        data = json.dumps(body).encode()
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
         handler.send_response(status)
         handler.send_header("content-type", "application/json")
         handler.send_header("content-length", str(len(data)))
@@ -246,6 +249,21 @@ def test_answers_that_do_not_count_their_tokens_cost_the_most(place, provider):
     provider.usage = False
     assert place(5, models="small").exit_code == 0
     assert place.spent() > 5 * SMALL * 3
+
+
+def test_a_body_that_is_no_json_may_have_been_paid(place, provider):
+    provider.faults["say 1"] = ["garbage"]
+    result = place(models="small")
+    assert "1 answers are missing" in result.stderr
+    assert len(provider.asked) == 5
+    assert place.spent() > 4 * SMALL + 0.05
+
+
+def test_a_lone_surrogate_can_be_written(place, provider):
+    place.prompts({"prompt": "say x", "expected": "x?"})
+    provider.faults["say x"] = ["surrogate"]
+    assert place(models="small").exit_code == 0
+    assert place.rows()[0]["results"]["small"]["correct"] is True
 
 
 def test_a_response_without_an_answer_is_paid_for(place, provider):

@@ -34,6 +34,8 @@ class Curve(msgspec.Struct, frozen=True):
         qualities: mean quality at each.
         usd_per_1000: cost at each in US dollars per 1,000 requests; None if unknown.
         area: under quality over shares.
+        aiq: under the non-decreasing convex hull of quality over cost, by the range of costs:
+            RouterBench's average improvement in quality; None where costs are unknown.
         apgr: average performance gap recovered.
         cpt: share of the gap recovered -> the least share of calls that does: 50% and 80%.
 
@@ -46,6 +48,7 @@ class Curve(msgspec.Struct, frozen=True):
     qualities: list[float]
     usd_per_1000: list[float] | None
     area: float
+    aiq: float | None
     apgr: float
     cpt: dict[str, float]
 
@@ -85,6 +88,7 @@ def gap_curve(
         qualities[kept].tolist(),
         None if dollars is None else dollars[kept].tolist(),
         area=_area(shares, qualities),
+        aiq=None if dollars is None else hull_area(np.stack([dollars, qualities], axis=1)),
         apgr=_area(shares, recovered),
         cpt={f"{x:.0%}": calls_for(x, shares, recovered) for x in (0.5, 0.8)},
     )
@@ -154,3 +158,16 @@ def mixing_quality(points: ArrayLike, cost: float) -> float:
     """
     hull = mixing_hull(points)
     return float(np.interp(cost, hull[:, 0], hull[:, 1]))
+
+
+def hull_area(points: ArrayLike) -> float | None:
+    """Return the mean height of points' hull over their costs; None where all cost the same.
+
+    Args:
+        points: (cost, quality), float [n, 2].
+
+    """
+    hull = mixing_hull(points)
+    low, high = hull[0, 0], np.asarray(points)[:, 0].max()
+    costs, qualities = np.append(hull[:, 0], high), np.append(hull[:, 1], hull[-1, 1])
+    return _area(costs, qualities) / float(high - low) if high > low else None

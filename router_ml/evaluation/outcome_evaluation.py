@@ -28,6 +28,7 @@ class Performance(msgspec.Struct, frozen=True):
         quality: mean, in [0, 1].
         margin: half of the 95% interval of quality (normal approximation).
         usd_per_1000: US dollars per 1,000 requests; None where a price is unknown.
+        latency_s: mean, in seconds; None where one is unknown.
 
     """
 
@@ -35,6 +36,7 @@ class Performance(msgspec.Struct, frozen=True):
     quality: float
     margin: float
     usd_per_1000: float | None
+    latency_s: float | None
 
 
 class OutcomeEvaluation(msgspec.Struct, frozen=True):
@@ -124,8 +126,13 @@ def _mixing(singles: Sequence[Performance], policy: Performance | None) -> float
     return mixing_quality(points, policy.usd_per_1000)
 
 
+def _mean(values: NDArray[np.float64]) -> float | None:
+    mean = float(values.mean())
+    return None if math.isnan(mean) else mean
+
+
 class _Table:
-    """Quality and cost of every model on every row, float64 [rows, models]; NaN: unknown."""
+    """Quality, cost and latency, each float64 [rows, models]; what is unknown is NaN."""
 
     def __init__(self, models: Sequence[str], rows: Sequence[Outcome], router: Router) -> None:
         self._models, self._rows, self._router = models, rows, router
@@ -136,15 +143,16 @@ class _Table:
             for line in results
         ]
         self._cost = np.array(costs, np.float64)
+        latencies = [[r.latency_s for _, r, _ in row] for row in results]
+        self._latency = np.array(latencies, np.float64)
 
     def performance(self, name: str, which: int | NDArray[np.intp]) -> Performance:
         """Return what one model for each row gives."""
         at = np.arange(len(self._rows)), which
-        quality, cost = self._quality[at], self._cost[at]
+        quality = self._quality[at]
         margin = _SURE * float(quality.std()) / math.sqrt(len(quality))
-        dollars = 1000 * float(cost.mean())
-        known = None if math.isnan(dollars) else dollars
-        return Performance(name, float(quality.mean()), margin, known)
+        dollars, latency = _mean(1000 * self._cost[at]), _mean(self._latency[at])
+        return Performance(name, float(quality.mean()), margin, dollars, latency)
 
     def oracle(self) -> NDArray[np.intp]:
         """Return the best model of each row; of equals the cheapest, as far as costs are known."""

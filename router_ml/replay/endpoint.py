@@ -138,14 +138,17 @@ class Endpoint:
             ReplayError: the endpoint refuses the key, and would for every prompt.
 
         """
+        failed: Exception
         for attempt in range(self._attempts):
             try:
                 return await self._attempt(model, messages, purse)
             except openai.APIStatusError as error:
-                failed: openai.OpenAIError = error
+                failed = error
                 self._check_status(error)
             except openai.OpenAIError as error:
                 failed = error
+            except ValueError as error:  # a body that is no JSON; asking again would cost again
+                raise Unanswered(self._said(error)) from error
             if attempt + 1 < self._attempts:
                 await asyncio.sleep(_wait(failed, self._wait_s * 2**attempt))
         raise Unanswered(self._said(failed)) from failed
@@ -174,12 +177,11 @@ class Endpoint:
     def _usage(self, model: str, found: Any, most: float) -> tuple[int | None, int | None, float]:
         """Return tokens read and written, and their cost; what is not counted costs the most."""
         usage = getattr(found, "usage", None)
-        read = getattr(usage, "prompt_tokens", None)
-        written = getattr(usage, "completion_tokens", None)
-        if not isinstance(read, int) or not isinstance(written, int):
+        read, written = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+        if read is None or written is None:
             return None, None, most
         details = getattr(usage, "prompt_tokens_details", None)
-        cached = getattr(details, "cached_tokens", None) or 0
+        cached = min(_count(details, "cached_tokens") or 0, read)
         return read, written, self.catalog.models[model].cost(read, written, cached)
 
     def _check_status(self, error: openai.APIStatusError) -> None:
@@ -204,7 +206,13 @@ def _text(found: Any) -> str:
         raise Unanswered("The response has no choice with a message.") from error
     if not isinstance(text, str):
         raise Unanswered("The answer has no text.")
-    return text
+    return text.encode("utf-8", "replace").decode()  # a lone surrogate cannot be written
+
+
+def _count(usage: Any, name: str) -> int | None:
+    """Return a number of tokens, None for what is no count."""
+    number = getattr(usage, name, None)
+    return number if isinstance(number, int) and number >= 0 else None
 
 
 def _was_refused(error: openai.OpenAIError) -> bool:
@@ -213,7 +221,7 @@ def _was_refused(error: openai.OpenAIError) -> bool:
     return isinstance(error, openai.APIStatusError) or cause in ("ConnectError", "ConnectTimeout")
 
 
-def _wait(error: openai.OpenAIError, otherwise_s: float) -> float:
+def _wait(error: Exception, otherwise_s: float) -> float:
     """Return how long to wait, as the provider asks or else as given, in seconds."""
     response = getattr(error, "response", None)
     asked = "" if response is None else response.headers.get("retry-after", "")

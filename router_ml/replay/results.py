@@ -27,8 +27,8 @@ class ResultsFile:
 
     Attributes:
         path: of the file.
-        finished: (id, model) of what was answered.
-        spent: what all of it cost so far, in US dollars.
+        finished: (id, model) of what was answered when it was opened.
+        spent: what all of it had cost then, in US dollars.
 
     """
 
@@ -87,9 +87,6 @@ class ResultsFile:
         data = msgspec.json.encode(line) + b"\n"
         if self._file.write(data) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-        self.spent += spent
-        if result.error is None:
-            self.finished.add((key, model))
 
     def close(self) -> None:
         """Close the file."""
