@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,6 +17,36 @@ from router_ml.types import Decision, Prediction, Reason
 
 NOTHING = Prediction((), {})
 """The prediction of a request that has no text."""
+
+
+class Settled(NamedTuple):
+    """All of a decision but its confidence, which one set of labels and facts determines.
+
+    Attributes:
+        choice: the claiming rule's.
+        labels: those that hold, and the parts that count as labels.
+        reason: why, if there was text to judge.
+        rests_on: the labels it rests on, and whether each holds; not those a part decided.
+
+    """
+
+    choice: Choice
+    labels: tuple[str, ...]
+    reason: Reason
+    rests_on: tuple[tuple[str, bool], ...]
+
+    def confidence(self, probabilities: Mapping[str, float]) -> float:
+        """Return the probability of the least sure judgement it rests on.
+
+        That is p of a label that holds and 1 - p of one that does not; 1 without any.
+        """
+        confidence = 1.0
+        for label, holds in self.rests_on:
+            p = probabilities.get(label)
+            if p is not None:
+                sure = p if holds else 1 - p
+                confidence = min(confidence, sure)
+        return confidence
 
 
 class Decider:
@@ -35,7 +65,7 @@ class Decider:
         self.conditions = Conditions((*policy.conditions(), *self._contexts()))
         self._doubts = {doubt for rule in policy.rules for doubt in rule.doubts()}
         self._below = policy.uncertain.below if policy.uncertain else 0.0
-        self._choose = lru_cache(maxsize=4096)(self._choose_labels)
+        self._settle = lru_cache(maxsize=4096)(self._settle_labels)
 
     def __call__(
         self,
@@ -47,18 +77,18 @@ class Decider:
         """Decide what becomes of a request with these labels and facts."""
         if self._doubts:
             facts = facts | self._doubtful(prediction, facts)
-        choice, labels = self._choose(prediction.labels, facts)
-        confidence = confidence_of(choice, prediction, facts)
-        reason = reason_of(choice, prediction, facts)
-        if confidence < self._below and reason is Reason.CLASSIFIED:
-            choice = self.policy.choose_in_doubt(choice, facts.union(labels))
-            choice = self._able(choice, facts)
-            reason = Reason.LOW_CONFIDENCE
+        settled = self._settle(prediction.labels, facts)
+        choice, reason = settled.choice, settled.reason
+        confidence = settled.confidence(prediction.probabilities)
+        if not prediction.probabilities:
+            reason = Reason.EMPTY if reason is Reason.CLASSIFIED else reason
+        elif confidence < self._below and reason is Reason.CLASSIFIED:
+            choice, reason = self._in_doubt(settled, facts), Reason.LOW_CONFIDENCE
         return Decision(
             choice.route,
             choice.model,
             choice.fallbacks,
-            labels,
+            settled.labels,
             prediction.probabilities or {},  # not NOTHING's, which every such decision would share
             reason,
             _own(choice.parameters),
@@ -103,12 +133,15 @@ class Decider:
             if doubt.label not in facts and probabilities.get(doubt.label, 0.0) < doubt.threshold
         )
 
-    def _choose_labels(
-        self, labels: tuple[str, ...], facts: frozenset[Fact]
-    ) -> tuple[Choice, tuple[str, ...]]:
+    def _settle_labels(self, labels: tuple[str, ...], facts: frozenset[Fact]) -> Settled:
         choice = self._able(self.policy.choose(facts.union(labels)), facts)
         parts = sorted(part for part in FACTS if part in facts and part not in labels)
-        return choice, (*labels, *parts)
+        rests_on = tuple((name, name in labels) for name in choice.rests_on if name not in facts)
+        return Settled(choice, (*labels, *parts), reason_of(choice, facts), rests_on)
+
+    def _in_doubt(self, settled: Settled, facts: frozenset[Fact]) -> Choice:
+        choice = self.policy.choose_in_doubt(settled.choice, facts.union(settled.labels))
+        return self._able(choice, facts)
 
     def _able(self, choice: Choice, facts: frozenset[Fact]) -> Choice:
         """Pass over models known to be unable to take the request, unless none would be left."""
@@ -136,28 +169,10 @@ def _own(parameters: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def confidence_of(choice: Choice, prediction: Prediction, facts: frozenset[Fact]) -> float:
-    """Return the probability of the least sure judgement a choice rests on.
-
-    It rests on every label that its rule, or a rule before it, asked for: on p where
-    the label holds and on 1 - p where it does not. A fact is certain.
-    """
-    probabilities, labels = prediction.probabilities, prediction.labels
-    confidence = 1.0
-    for name in choice.rests_on:
-        if name in probabilities and name not in facts:
-            p = probabilities[name]
-            confidence = min(confidence, p if name in labels else 1 - p)
-    return confidence
-
-
-def reason_of(choice: Choice, prediction: Prediction, facts: frozenset[Fact]) -> Reason:
-    """Return why a choice came out: a fact it needed, a tag, the classifier, or no text."""
-    if facts:
-        if "audio" in facts and "audio" in choice.needs:
-            return Reason.AUDIO
-        if "vision" in facts and "vision" in choice.needs:
-            return Reason.IMAGE
-        if choice.by_tag:
-            return Reason.TAG
-    return Reason.CLASSIFIED if prediction.probabilities else Reason.EMPTY
+def reason_of(choice: Choice, facts: frozenset[Fact]) -> Reason:
+    """Return why a choice came out: a part it needed, a tag, or else the classifier."""
+    if "audio" in facts and "audio" in choice.needs:
+        return Reason.AUDIO
+    if "vision" in facts and "vision" in choice.needs:
+        return Reason.IMAGE
+    return Reason.TAG if facts and choice.by_tag else Reason.CLASSIFIED

@@ -10,6 +10,8 @@
     ├── DataError              a file of requests, labelled or not; names file and line
     ├── RecipeError            a training recipe
     ├── TrainingError          data that no classifier can be learned from
+    ├── DispatchError          a request that cannot be dispatched as its caller asks
+    │   └── AllAttemptsFailed      no model answered; in router_ml.dispatch, an openai.APIError
     ├── TargetError            a target for thresholds that cannot be read or met
     ├── ReplayError            sending prompts to models, which cannot start or go on
     └── MissingExtra           an optional dependency that is not installed
@@ -56,6 +58,10 @@ class RecipeError(RouterMLError):
 
 class TrainingError(RouterMLError):
     """Data that no classifier can be learned from."""
+
+
+class DispatchError(RouterMLError):
+    """A request that cannot be dispatched as its caller, or the policy, asks."""
 
 
 class TargetError(RouterMLError):

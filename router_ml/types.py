@@ -2,6 +2,8 @@
 
 They are `msgspec.Struct`s rather than dataclasses because one is made for every
 request: a frozen struct is built several times faster and encodes to JSON as it is.
+They refer to nothing that could refer back, so that the garbage collector, which would
+look through a batch of them again and again, may pass them by.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class Reason(StrEnum):
     """The conversation stays on the route that an earlier turn of it took."""
 
 
-class Prediction(msgspec.Struct, frozen=True):
+class Prediction(msgspec.Struct, frozen=True, gc=False):
     """What the classifier says of one text.
 
     Attributes:
@@ -52,7 +54,7 @@ class Prediction(msgspec.Struct, frozen=True):
     probabilities: Mapping[str, float]
 
 
-class Decision(msgspec.Struct, frozen=True):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """Where a request goes, and why.
 
     Attributes:

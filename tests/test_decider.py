@@ -7,7 +7,7 @@ from policies import CATALOG, LABELS, MODELS, policy_of, rules
 from router_ml import Catalog, Policy, Prediction, Reason
 from router_ml.conditions import Condition, Conditions, When
 from router_ml.conversations import Stay
-from router_ml.decider import Decider, confidence_of
+from router_ml.decider import Decider
 from router_ml.policy import FACTS, Rule, Uncertain
 from router_ml.request import read_request
 
@@ -186,8 +186,7 @@ def test_no_model_is_given_that_cannot_take_the_request(policy, prediction, requ
 def test_a_confidence_is_of_a_judgement_made(policy, prediction, request, parts):
     decider = Decider(policy, CATALOG)
     facts = decider.conditions.holding(read_request(request)) | parts
-    choice = policy.choose(facts.union(prediction.labels))
-    confidence = confidence_of(choice, prediction, facts)
+    confidence = decider(prediction, facts).confidence
     judged = {1.0, *(max(p, 1 - p) for p in prediction.probabilities.values())}
     assert confidence in judged
 

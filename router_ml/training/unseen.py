@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from router_ml.errors import TrainingError
@@ -24,11 +25,13 @@ from router_ml.training.duplicates import Cleaned
 from router_ml.training.fit import fit
 from router_ml.training.heads import Array, Calibration, calibrate, calibrated
 from router_ml.training.prepare import Data, Rows, check_labels_remain, divide
-from router_ml.training.progress import Progress
+from router_ml.training.progress import Progress, silent
 from router_ml.training.recipe import Recipe
 from router_ml.training.split import Split
 
 _NONE = np.zeros(0, np.intp)
+_WORTH_PROCESSES = 5000
+"""Rows from which training takes longer than starting a process does."""
 
 
 class Unseen(NamedTuple):
@@ -66,15 +69,27 @@ def judge_unseen(recipe: Recipe, cleaned: Cleaned, folds: int, progress: Progres
     """
     data = divide(recipe, cleaned, len(cleaned.examples))
     data = data._replace(split=Split(np.arange(len(data.targets)), _NONE, _NONE))
+    parts = list(leave_out(cleaned, folds))
+    for seen, _ in parts:
+        check_labels_remain(data, seen)
     raw = np.zeros(data.targets.shape)
     fold_of = np.zeros(len(raw), np.intp)
-    for fold, (seen, unseen) in enumerate(leave_out(cleaned, folds)):
-        learned_from = data._replace(split=Split(seen, _NONE, _NONE))
-        check_labels_remain(data, seen)
-        with tempfile.TemporaryDirectory() as scratch:
-            fitted = fit(recipe, learned_from, Path(scratch), progress)
-            raw[unseen], fold_of[unseen] = fitted.raw(data.texts(unseen), progress), fold
+    # One thread each, in processes of their own: twice as fast as fold after fold on all cores.
+    workers = Parallel(n_jobs=-1 if len(raw) > _WORTH_PROCESSES else 1, return_as="generator")
+    judged = workers(delayed(_judge_fold)(recipe, data, *part) for part in parts)
+    with progress("Leaving sources out", len(raw)) as done:
+        for fold, ((_, unseen), found) in enumerate(zip(parts, judged, strict=True)):
+            raw[unseen], fold_of[unseen] = found, fold
+            done(len(unseen))
     return Unseen(data, raw, fold_of)
+
+
+def _judge_fold(recipe: Recipe, data: Data, seen: Rows, unseen: Rows) -> Array:
+    """Train on some rows, and return what the classifier says of others."""
+    learned_from = data._replace(split=Split(seen, _NONE, _NONE))
+    with tempfile.TemporaryDirectory() as scratch:
+        fitted = fit(recipe, learned_from, Path(scratch), silent)
+        return fitted.raw(data.texts(unseen), silent)
 
 
 def leave_out(cleaned: Cleaned, folds: int) -> Iterator[tuple[Rows, Rows]]:
