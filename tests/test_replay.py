@@ -249,6 +249,14 @@ def test_answers_that_do_not_count_their_tokens_cost_the_most(place, provider):
     provider.usage = False
     assert place(5, models="small").exit_code == 0
     assert place.spent() > 5 * SMALL * 3
+    assert "cost_usd" not in place.rows()[0]["results"]["small"]
+
+
+def test_a_gateway_that_gave_up_may_have_been_answered(place, provider):
+    provider.faults["say 1"] = [504]
+    assert place(models="small").exit_code == 0
+    assert len(provider.asked) == 6
+    assert place.spent() > 5 * SMALL + 0.05
 
 
 def test_a_body_that_is_no_json_may_have_been_paid(place, provider):

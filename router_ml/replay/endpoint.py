@@ -4,6 +4,7 @@ What an attempt can cost at most is the price of its input, at one token a byte 
 tokenizer makes more) and an allowance for the provider's template, and of `max_tokens` of
 output. An answer costs what its usage says. An attempt that may have been answered without
 our hearing of it, such as one that timed out, counts in full; one that was refused, nothing.
+What errors mean is judged as dispatch judges them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import msgspec
 import openai
 
 from router_ml.catalog import Catalog
+from router_ml.dispatch.faults import Fault, fault_of, retry_after_s
+from router_ml.dispatch.routing import Usage, usage_of
 from router_ml.errors import ReplayError
 from router_ml.replay.budget import Budget
 
@@ -25,7 +28,8 @@ Messages = Sequence[dict[str, Any]]
 _TEMPLATE_TOKENS = 512
 """Allowance for what a provider's chat template adds to the messages, in tokens."""
 _REFUSED_KEY = (401, 403)
-_PASSING = (408, 409, 429)
+_UNHEARD = (502, 504)
+"""A gateway's own words: the provider behind it may have answered."""
 _LONGEST_WAIT_S = 60.0
 _SAID = 300
 """Characters of a provider's error that are kept."""
@@ -46,12 +50,19 @@ def make_client(base_url: str | None, api_key: str | None, timeout_s: float) -> 
 
 
 class Answer(NamedTuple):
-    """What a model wrote, its tokens (None if not said), cost in US dollars and seconds."""
+    """What a model wrote.
+
+    Attributes:
+        text: the answer.
+        usage: its tokens, and
+        cost_usd: what they cost in US dollars; None where the provider does not count them.
+        latency_s: how long it took, in seconds.
+
+    """
 
     text: str
-    input_tokens: int | None
-    output_tokens: int | None
-    cost_usd: float
+    usage: Usage | None
+    cost_usd: float | None
     latency_s: float
 
 
@@ -138,26 +149,23 @@ class Endpoint:
             ReplayError: the endpoint refuses the key, and would for every prompt.
 
         """
-        failed: Exception
         for attempt in range(self._attempts):
             try:
                 return await self._attempt(model, messages, purse)
-            except openai.APIStatusError as error:
-                failed = error
-                self._check_status(error)
             except openai.OpenAIError as error:
                 failed = error
+                self._check(error)
             except ValueError as error:  # a body that is no JSON; asking again would cost again
                 raise Unanswered(self._said(error)) from error
             if attempt + 1 < self._attempts:
-                await asyncio.sleep(_wait(failed, self._wait_s * 2**attempt))
+                await asyncio.sleep(_wait_s(failed, self._wait_s * 2**attempt))
         raise Unanswered(self._said(failed)) from failed
 
     async def _attempt(self, model: str, messages: Messages, purse: Purse) -> Answer:
-        most = self.most(model, messages)
+        spent = most = self.most(model, messages)
         if not await self.budget.reserve(most):
             raise CapReached
-        spent, started = most, perf_counter()
+        started = perf_counter()
         try:
             found = await self._client.chat.completions.create(
                 model=model,
@@ -165,31 +173,26 @@ class Endpoint:
                 max_tokens=self._max_tokens,
             )
             took = perf_counter() - started
-            read, written, spent = self._usage(model, found, most)
+            usage = usage_of(found)
+            cost = None if usage is None else self._cost(model, usage)
+            spent = most if cost is None else cost
         except openai.OpenAIError as error:
             spent = 0.0 if _was_refused(error) else most
             raise
         finally:
             self.budget.settle(most, spent)
             purse.spent += spent
-        return Answer(_text(found), read, written, spent, took)
+        return Answer(_text(found), usage, cost, took)
 
-    def _usage(self, model: str, found: Any, most: float) -> tuple[int | None, int | None, float]:
-        """Return tokens read and written, and their cost; what is not counted costs the most."""
-        usage = getattr(found, "usage", None)
-        read, written = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-        if read is None or written is None:
-            return None, None, most
-        details = getattr(usage, "prompt_tokens_details", None)
-        cached = min(_count(details, "cached_tokens") or 0, read)
-        return read, written, self.catalog.models[model].cost(read, written, cached)
+    def _cost(self, model: str, usage: Usage) -> float:
+        cached = usage.cached_input_tokens
+        return self.catalog.models[model].cost(usage.input_tokens, usage.output_tokens, cached)
 
-    def _check_status(self, error: openai.APIStatusError) -> None:
+    def _check(self, error: openai.OpenAIError) -> None:
         """Raise what no further attempt would mend."""
-        status = error.status_code
-        if status in _REFUSED_KEY:
+        if isinstance(error, openai.APIStatusError) and error.status_code in _REFUSED_KEY:
             raise ReplayError(f"The endpoint refuses the key: {self._said(error)}") from error
-        if status < 500 and status not in _PASSING:
+        if fault_of(error) is not Fault.PASSING:
             raise Unanswered(self._said(error)) from error
 
     def _said(self, error: Exception) -> str:
@@ -209,23 +212,14 @@ def _text(found: Any) -> str:
     return text.encode("utf-8", "replace").decode()  # a lone surrogate cannot be written
 
 
-def _count(usage: Any, name: str) -> int | None:
-    """Return a number of tokens, None for what is no count."""
-    number = getattr(usage, name, None)
-    return number if isinstance(number, int) and number >= 0 else None
-
-
 def _was_refused(error: openai.OpenAIError) -> bool:
     """Say whether the provider cannot have answered: it said so, or no connection was made."""
-    cause = type(error.__cause__).__name__
-    return isinstance(error, openai.APIStatusError) or cause in ("ConnectError", "ConnectTimeout")
+    if isinstance(error, openai.APIStatusError):
+        return error.status_code not in _UNHEARD
+    return type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout")  # httpx, httpx2
 
 
-def _wait(error: Exception, otherwise_s: float) -> float:
-    """Return how long to wait, as the provider asks or else as given, in seconds."""
-    response = getattr(error, "response", None)
-    asked = "" if response is None else response.headers.get("retry-after", "")
-    try:
-        return min(_LONGEST_WAIT_S, max(0.0, float(asked)))
-    except ValueError:  # none, or a date
-        return min(_LONGEST_WAIT_S, otherwise_s)
+def _wait_s(error: openai.OpenAIError, otherwise_s: float) -> float:
+    """Return how long to wait, as the provider asks or else as given."""
+    asked = retry_after_s(error)
+    return min(_LONGEST_WAIT_S, otherwise_s if asked is None else asked)

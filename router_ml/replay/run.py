@@ -180,12 +180,13 @@ class Replay:
 
     async def _result(self, pair: Pair, purse: Purse) -> Result:
         answer = await self._endpoint.ask(pair.model, messages_of(pair.row), purse)
+        usage = answer.usage
         verdict = await self._scorer.score(pair.row, answer.text, purse)
         return Result(
             **_quality(verdict),
             cost_usd=answer.cost_usd,
-            input_tokens=answer.input_tokens,
-            output_tokens=answer.output_tokens,
+            input_tokens=None if usage is None else usage.input_tokens,
+            output_tokens=None if usage is None else usage.output_tokens,
             latency_s=round(answer.latency_s, 3),
             answer=answer.text,
         )
