@@ -7,8 +7,9 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -17,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
+from typer.core import TyperCommand
 
 from router_ml.artifact import find_artifact, load_artifact
 from router_ml.catalog import Catalog
@@ -29,18 +31,24 @@ from router_ml.errors import (
     RouterMLError,
     TargetError,
 )
-from router_ml.evaluation import evaluate, evaluate_keywords
 from router_ml.evaluation.drift import measure_drift, measure_label_drift
+from router_ml.evaluation.floors import read_floor
 from router_ml.evaluation.frontier import Frontier, choose
 from router_ml.evaluation.judging import Judge
+from router_ml.evaluation.label_errors import doubted_rows, doubts
 from router_ml.evaluation.latency import bench
+from router_ml.evaluation.markdown import markdown as as_markdown
+from router_ml.evaluation.money import read_shares
 from router_ml.evaluation.outcome_evaluation import evaluate_outcomes
 from router_ml.evaluation.outcomes import read_outcomes
+from router_ml.evaluation.page import page
 from router_ml.evaluation.policy_text import policy_with
+from router_ml.evaluation.report import VOLUME, Report, encode_report, make_report
+from router_ml.evaluation.systems import find_system
 from router_ml.evaluation.targets import parse_target
 from router_ml.evaluation.thresholds import Chosen
-from router_ml.examples import Example, parse_row, read_examples, read_lines, request_of
-from router_ml.policy import FACTS, SHIPPED_POLICY, Policy
+from router_ml.examples import parse_row, read_lines, request_of
+from router_ml.policy import SHIPPED_POLICY, Policy
 from router_ml.problems import find_problems, find_unreachable
 from router_ml.request import Request
 from router_ml.router import Router, default_policy
@@ -55,6 +63,7 @@ from router_ml.tables import (
     show_frontier,
     show_label_drift,
     show_outcomes,
+    show_report,
     show_sources,
 )
 from router_ml.types import Decision
@@ -66,6 +75,7 @@ app = typer.Typer(
 )
 _err = Console(stderr=True, markup=False, emoji=False)
 _CHUNK = 4096
+_PRINT = "-"
 
 ArtifactOption = Annotated[str | None, typer.Option(help="Artifact directory or shipped name.")]
 PolicyOption = Annotated[Path | None, typer.Option(help="Policy file (TOML).")]
@@ -203,41 +213,100 @@ def _answer(decision: Decision) -> dict[str, Any]:
     }
 
 
-@app.command("evaluate")
+class _JsonToFile(TyperCommand):
+    """A command whose `--json` prints, or writes to the file named after it.
+
+    What does not end in `.json` after it is no such file: a log is not overwritten that
+    somebody names there.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give a bare `--json` the value that stands for printing."""
+        found: list[str] = []
+        for arg, following in zip_longest(args, args[1:], fillvalue=""):
+            found.append(arg)
+            if arg == "--json" and not following.endswith(".json"):
+                found.append(_PRINT)
+        return super().parse_args(ctx, found)
+
+
+@app.command("evaluate", cls=_JsonToFile)
 def evaluate_command(
     files: Annotated[list[Path], typer.Argument(help="Labelled JSON Lines.")],
     artifact: ArtifactOption = None,
     policy: PolicyOption = None,
     catalog: CatalogOption = None,
-    as_json: JsonOption = False,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SYSTEM",
+            help="keywords, litellm, module:function, predictions.jsonl, policy.toml or an "
+            "artifact; may be repeated. By default the keyword rules.",
+        ),
+    ] = None,
+    by: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD", help="Slice by a field of the rows too.")
+    ] = None,
+    volume: Annotated[int, typer.Option(min=1, help="Requests a month.")] = VOLUME,
+    traffic: Annotated[
+        str | None, typer.Option(help="`classic`, or shares: general=0.9,math=0.1.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML page.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write Markdown.")] = None,
+    json: Annotated[
+        str | None, typer.Option("--json", metavar="[FILE.json]", help="Print or write JSON.")
+    ] = None,
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIGURE=FLOOR", help="Exit with 3 below it: accuracy=0.95."),
+    ] = None,
 ) -> None:
-    """Compare routing with labels: accuracy, confusion, calibration, and the keyword rules."""
+    """Say how right routing is, what it costs and saves, and whether it is better than others."""
     with _one_sentence():
         router = Router.load(artifact, policy=policy, catalog=catalog)
-        labels = router.classifier.labels
-        examples = [example for path in files for example in _read_known(path, labels)]
-        found = [evaluate(router.classifier, router.policy, examples, name="classifier")]
-        if "math" in labels:
-            found.append(evaluate_keywords(router.policy, examples, labels))
-        if as_json:
-            typer.echo(msgspec.json.encode({e.name: e for e in found}).decode())
-        else:
-            show_evaluations(found)
+        floors = [read_floor(text) for text in fail_under or ()]
+        shares = None if traffic is None else read_shares(traffic)
+        systems = [find_system(name, router) for name in _others(against, router)]
+        with _progress("Deciding", None, transient=True) as done:
+            found = make_report(
+                files,
+                router,
+                systems,
+                by=by or (),
+                volume=volume,
+                traffic=shares,
+                policy_name=_policy_source(router.policy, policy),
+                catalog_name="shipped" if catalog is None else str(catalog),
+                done=done,
+            )
+        missed = [miss for floor in floors if (miss := floor.missed_by(found))]
+        _write_report(found, report, markdown, json)
+        for sentence in missed:
+            _err.print(Text.assemble(("below:", "red"), " ", sentence), soft_wrap=True)
+        if missed:
+            raise typer.Exit(3)
 
 
-def _read_known(path: Path, labels: Sequence[str]) -> list[Example]:
-    """Read a labelled file, and refuse a label that no route can follow from."""
-    examples = read_examples([path])
-    known = {*labels, *FACTS}
-    unknown = sorted({name for example in examples for name in example.labels if name not in known})
-    if unknown:
-        raise DataError(
-            path,
-            None,
-            f"the label {unknown[0]!r} is none that the artifact knows: "
-            f"it knows {', '.join(sorted(known))}.",
-        )
-    return examples
+def _others(against: list[str] | None, router: Router) -> list[str]:
+    """Return what to compare with: the keyword rules, where nothing else is asked for."""
+    if against is None:
+        return ["keywords"] if "math" in router.classifier.labels else []
+    return against
+
+
+def _write_report(
+    found: Report, report: Path | None, markdown: Path | None, json: str | None
+) -> None:
+    """Write what was asked for; print tables unless JSON is printed."""
+    made = [(report, page), (markdown, as_markdown), (json, encode_report)]
+    for target, make in made:
+        if target is not None and target != _PRINT:
+            with _sink(Path(target)) as sink:
+                sink.write(make(found).encode("utf-8", "replace"))
+    if json == _PRINT:
+        typer.echo(encode_report(found))
+    else:
+        show_report(found)
 
 
 PublicDataOption = Annotated[
@@ -270,6 +339,10 @@ def unseen(
     source: Annotated[Path, typer.Argument(help="A recipe (TOML), or labelled JSON Lines.")],
     folds: Annotated[int, typer.Option(help="How many parts the sources are divided into.")] = 10,
     public_data: PublicDataOption = None,
+    doubted: Annotated[
+        Path | None,
+        typer.Option("--doubts", help="Write rows whose labels are probably wrong, JSON Lines."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say how right a recipe is on sources it has not seen: train without each, judge it."""
@@ -278,12 +351,28 @@ def unseen(
 
         recipe = _recipe(source, None)
         cleaned = clean(recipe, read_data(recipe, source.parent, public_data), _progress)
-        found = evaluate_unseen(recipe, judge_unseen(recipe, cleaned, folds, _progress))
+        judged = judge_unseen(recipe, cleaned, folds, _progress)
+        found = evaluate_unseen(recipe, judged)
+        if doubted is not None:
+            _write_doubts(recipe, judged, doubted)
         if as_json:
             typer.echo(msgspec.json.encode({e.name: e for e in found}).decode())
         else:
             show_evaluations(found)
             show_sources(found[0])
+
+
+def _write_doubts(recipe: Any, judged: Any, target: Path) -> None:
+    """Write the rows whose labels the classifiers that did not see them doubt."""
+    from router_ml.training.unseen import judged_unseen
+
+    data = judged.data
+    probabilities = judged_unseen(recipe, judged).probabilities
+    given = data.targets.astype(bool)
+    found = doubts(probabilities, given, data.labels, single_label=data.single_label)
+    with _sink(target) as sink:
+        for row in doubted_rows(data.cleaned.examples, found):
+            sink.write(msgspec.json.encode(row) + b"\n")
 
 
 @contextmanager
@@ -308,10 +397,13 @@ def _recipe(source: Path, name: str | None) -> Any:
 
 
 @contextmanager
-def _progress(stage: str, total: int) -> Iterator[Any]:
+def _progress(stage: str, total: int | None, *, transient: bool = False) -> Iterator[Any]:
     text = TextColumn("{task.description}", markup=False)
     columns = (text, BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=_err) as bar:
+    hidden = transient and not _err.is_terminal  # where nothing can be erased again
+    with Progress(
+        *columns, TimeRemainingColumn(), console=_err, transient=transient, disable=hidden
+    ) as bar:
         task = bar.add_task(stage, total=total)
         yield lambda rows: bar.advance(task, rows)
 

@@ -9,6 +9,7 @@
     ├── PolicyError            a policy file that cannot be used, alone or with this artifact
     ├── DataError              a file of requests, labelled or not; names file and line
     ├── RecipeError            a training recipe
+    ├── EvaluationError        something to compare with, or a traffic, that cannot be used
     ├── TrainingError          data that no classifier can be learned from
     ├── DispatchError          a request that cannot be dispatched as its caller asks
     │   └── AllAttemptsFailed      no model answered; in router_ml.dispatch, an openai.APIError
@@ -58,6 +59,10 @@ class RecipeError(RouterMLError):
 
 class TrainingError(RouterMLError):
     """Data that no classifier can be learned from."""
+
+
+class EvaluationError(RouterMLError):
+    """Something to compare with, or a traffic or floor to meet, that cannot be used."""
 
 
 class DispatchError(RouterMLError):

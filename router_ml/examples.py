@@ -62,7 +62,7 @@ def read_examples(paths: Iterable[Path | str]) -> list[Example]:
     examples: list[Example] = []
     for path in paths:
         before = len(examples)
-        examples += (_example(path, *numbered) for numbered in read_rows(path))
+        examples += (example_of(path, *numbered) for numbered in read_rows(path))
         if len(examples) == before:
             raise DataError(path, None, "the file has no rows.")
     return examples
@@ -135,7 +135,8 @@ def labels_of(path: Path | str, number: int, row: dict[str, Any]) -> tuple[tuple
     return tuple(sorted(set(labels))), single
 
 
-def _example(path: Path | str, number: int, row: dict[str, Any]) -> Example:
+def example_of(path: Path | str, number: int, row: dict[str, Any]) -> Example:
+    """Read a row as a labelled request, or raise DataError naming the line."""
     request = request_of(path, number, row)
     labels, single = labels_of(path, number, row)
     text = {

@@ -13,6 +13,8 @@ from router_ml.evaluation.frontier import Frontier, Point, moved_thresholds
 from router_ml.evaluation.gap import Curve
 from router_ml.evaluation.latency import Bench
 from router_ml.evaluation.outcome_evaluation import OutcomeEvaluation, Performance
+from router_ml.evaluation.report import Report
+from router_ml.evaluation.sections import sections
 from router_ml.evaluation.thresholds import Chosen, Figure
 from router_ml.evaluation.two_samples import Shift
 from router_ml.router import Router
@@ -29,6 +31,9 @@ _MOST_LABELS = 6
 """Of a frontier's labels, likewise: more of them fit no terminal."""
 _MOST_NEW = 5
 """Of the rows that are new, so many are quoted."""
+
+_LEFT_OUT = {"calibration", "coverage", "mistakes", "suspects"}
+"""Sections of a report that are shown in its files alone."""
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -96,6 +101,22 @@ def show_evaluations(evaluations: list[Evaluation]) -> None:
         if len(e.routes) <= _MOST_ROUTES:
             _confusion(e)
     _labels(evaluations[0])
+
+
+def show_report(report: Report) -> None:
+    """Show what a report says; curves and the rows it quotes are left to its files."""
+    for section in sections(report):
+        if section.key in _LEFT_OUT:
+            continue
+        out.print(Text(f"\n{section.title}", "bold"))
+        for sentence in section.text:
+            out.print(sentence, soft_wrap=True)
+        for grid in section.grids:
+            if len(grid.columns) <= _MOST_ROUTES + 1:
+                table = _table(grid.title, *grid.columns)
+                for row in grid.rows:
+                    table.add_row(*row)
+                out.print(table)
 
 
 def _confusion(evaluation: Evaluation) -> None:

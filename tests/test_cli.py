@@ -179,8 +179,8 @@ def test_evaluate_against_the_keyword_rules(tmp_path):
     rows = [("Prove that 3 divides n^3 - n", ["math"]), ("今天吃什么好", ["chinese"])]
     path.write_text("\n".join(json.dumps({"prompt": p, "labels": ls}) for p, ls in rows))
     found = json.loads(run(app, ["evaluate", str(path), "--json"]).stdout)
-    assert found["classifier"]["accuracy"] == 1
-    assert found["keyword rules"]["accuracy"] == 0.5
+    assert found["systems"]["router-ml"]["accuracy"]["value"] == 1
+    assert found["systems"]["keyword rules"]["accuracy"]["value"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -308,10 +308,18 @@ def test_unseen(tmp_path):
         for n, letters in enumerate(noise)
         for label in words
     ]
+    wrong = [row for n, row in enumerate(rows) if n % 2 == 0 and n // 2 % 26 in {3, 7}]
+    for row in wrong:
+        row["label"] = "law"  # it is about taxes
     path.write_text("\n".join(map(json.dumps, rows)))
-    result = run(app, ["unseen", str(path), "--folds", "3", "--json"])
+    target = tmp_path / "doubts.jsonl"
+    result = run(app, ["unseen", str(path), "--folds", "3", "--json", "--doubts", str(target)])
     assert result.exit_code == 0
     assert set(json.loads(result.stdout)["unseen sources"]["by_source"]) == {"s0", "s1", "s2"}
+    doubted = [json.loads(line) for line in target.read_text().splitlines()]
+    texts = {row["messages"][0]["content"] for row in doubted}
+    assert texts
+    assert texts <= {row["prompt"] for row in wrong}
 
 
 def test_a_missing_file(tmp_path):

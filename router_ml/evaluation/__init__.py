@@ -10,18 +10,23 @@ from router_ml.evaluation.metrics import (
     evaluate_keywords,
     judge,
 )
+from router_ml.evaluation.report import Report, make_report
 from router_ml.evaluation.slices import Mistake, Slice, slice_rows
+from router_ml.evaluation.systems import find_system
 
 __all__ = [
     "Evaluation",
     "Judged",
     "LabelScore",
     "Mistake",
+    "Report",
     "Slice",
     "compare",
     "evaluate",
     "evaluate_keywords",
+    "find_system",
     "judge",
     "keyword_labels",
+    "make_report",
     "slice_rows",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from router_ml.examples import Example
+
 MATH_KEYWORDS = (
     "prove",
     "calculate",
@@ -17,3 +19,10 @@ def keyword_labels(text: str) -> tuple[str, ...]:
     """Return ("math",) if the text contains one of the keywords, else nothing."""
     folded = text.lower()
     return ("math",) if any(keyword in folded for keyword in MATH_KEYWORDS) else ()
+
+
+def asked(example: Example) -> str:
+    """Return what such rules read: the whole of the last user turn."""
+    turns = example.request.turns
+    users = [turn.text for turn in turns if turn.role == "user" and turn.text.strip()]
+    return users[-1] if users else example.text.turn.decode("utf-8", "ignore")

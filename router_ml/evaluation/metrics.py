@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from router_ml.classifier import Classifier
 from router_ml.conditions import Conditions
 from router_ml.decider import Decider
-from router_ml.evaluation.keywords import keyword_labels
+from router_ml.evaluation.keywords import asked, keyword_labels
 from router_ml.evaluation.slices import Mistake, Slice, slice_accuracy
 from router_ml.examples import Example
 from router_ml.policy import Fact, Policy
@@ -196,16 +196,10 @@ def evaluate_keywords(
     policy: Policy, examples: Sequence[Example], labels: Sequence[str], on: str = ""
 ) -> Evaluation:
     """Judge the same rows by the keyword rules, which read the whole turn and no parts."""
-    given = [keyword_labels(_asked(example)) for example in examples]
+    given = [keyword_labels(asked(example)) for example in examples]
     routes = [policy.choose(frozenset(row)).route for row in given]
     name = f"keyword rules, {on}" if on else "keyword rules"
     return _compare(name, examples, given, routes, labels, policy, None)
-
-
-def _asked(example: Example) -> str:
-    turns = example.request.turns
-    users = [turn.text for turn in turns if turn.role == "user" and turn.text.strip()]
-    return users[-1] if users else example.text.turn.decode("utf-8", "ignore")
 
 
 def _compare(

@@ -6,9 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
+from router_ml.evaluation.intervals import Bootstrap, Figure, figures_of, ratio
 from router_ml.examples import Example
 
+MOST_SLICES = 200
+"""Of a field with more values than this, those with the most rows are scored."""
 LENGTHS = ((40, "up to 40 bytes"), (200, "up to 200 bytes"), (1000, "up to 1,000 bytes"))
 """The deciding turn's length, as far as the classifier reads it."""
 
@@ -18,6 +23,25 @@ class Slice(msgspec.Struct, frozen=True):
 
     accuracy: float
     rows: int
+
+
+class SliceScore(msgspec.Struct, frozen=True):
+    """Route accuracy on the rows that have one value of a field.
+
+    Attributes:
+        field, value: as in "lang", "en".
+        rows: how many they are.
+        accuracy: on them.
+        excess: mistakes more than they would have at the accuracy of all rows: how bad and
+            how big the slice is, in one figure; negative where it is better than the rest.
+
+    """
+
+    field: str
+    value: str
+    rows: int
+    accuracy: Figure
+    excess: float
 
 
 class Mistake(msgspec.Struct, frozen=True):
@@ -62,3 +86,35 @@ def slice_accuracy(examples: Sequence[Example], right: Sequence[bool]) -> dict[s
         name: Slice(sum(right[row] for row in rows) / len(rows), len(rows))
         for name, rows in slice_rows(examples).items()
     }
+
+
+def score_slices(
+    field: str,
+    codes: NDArray[np.int32],
+    values: Sequence[str],
+    right: NDArray[np.bool_],
+    boot: Bootstrap,
+) -> list[SliceScore]:
+    """Score the slices that a field cuts n rows into, those with the most rows if many.
+
+    Args:
+        field: its name.
+        codes: int [n], each row's value; a negative one: the row is in no slice.
+        values: their names.
+        right: bool [n], which rows took the right route.
+        boot: resamples of those rows.
+
+    """
+    rows = np.bincount(codes[codes >= 0], minlength=len(values))
+    kept = np.argsort(-rows, kind="stable")[:MOST_SLICES]
+    place = np.full(len(values) + 1, len(kept))  # the last: those not kept, and in no slice
+    place[kept] = np.arange(len(kept))
+    cells, size = place[codes], len(kept) + 1
+    counted, held = boot.totals(cells=cells, size=size), boot.totals(right, cells, size)
+    excess = counted[0] * right.mean() - held[0]
+    figures = figures_of(ratio(held, counted))
+    return [
+        SliceScore(field, values[at], int(rows[at]), figures[n], float(excess[n]))
+        for n, at in enumerate(kept.tolist())
+        if rows[at]
+    ]

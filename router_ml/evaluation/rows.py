@@ -1,0 +1,196 @@
+"""Labelled rows as they stream by, and the few dozen bytes that are kept of each.
+
+What a million requests say fits in no memory; what their evaluation needs of them does. The
+words of the few rows that a report quotes are read again at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router_ml.errors import DataError
+from router_ml.evaluation.costs import tokens_of
+from router_ml.examples import Example, example_of, parse_row, read_lines, read_rows
+from router_ml.policy import FACTS
+
+CHUNK = 8_192
+FIELDS = ("group", "source", "lang")
+"""Fields that are kept of every row."""
+NONE = "(none)"
+"""What a field is called that a row does not have."""
+
+
+class Row(NamedTuple):
+    """A labelled request, the line it was parsed from, and where that is."""
+
+    example: Example
+    line: Mapping[str, Any]
+    file: int
+    number: int
+
+
+class Names(dict[str, int]):
+    """Numbers for names, in the order in which they are met."""
+
+    def __missing__(self, name: str) -> int:
+        """Give a new name the next number."""
+        number = self[name] = len(self)
+        return number
+
+    def codes(self, names: Iterable[str]) -> NDArray[np.int32]:
+        """Return the names' numbers, int32 [n]."""
+        return np.fromiter(map(self.__getitem__, names), np.int32)
+
+
+class Columns(NamedTuple):
+    """What is kept of n rows.
+
+    Attributes:
+        file, number: int32 [n], which file of those read and which line of it.
+        labels: bool [n, labels].
+        by_words: bool [n], whether there are words to judge and no part decides instead.
+        size: int32 [n], bytes of the deciding turn as the classifier reads it.
+        several: bool [n], whether the request has more than one turn.
+        tokens: int64 [n, 3], the first three of `Tokens`.
+        counted: bool [n, 2], whether the log counted its input and its output.
+        fields: int32 [n, fields], numbers of the fields' values.
+
+    """
+
+    file: NDArray[np.int32]
+    number: NDArray[np.int32]
+    labels: NDArray[np.bool_]
+    by_words: NDArray[np.bool_]
+    size: NDArray[np.int32]
+    several: NDArray[np.bool_]
+    tokens: NDArray[np.int64]
+    counted: NDArray[np.bool_]
+    fields: NDArray[np.int32]
+
+
+class RowReader:
+    """Reads labelled files chunk by chunk, and says what is kept of a chunk.
+
+    Attributes:
+        files: what is read, in this order.
+        labels: in the order of the columns.
+        values: field -> its values' numbers, as far as met.
+
+    """
+
+    def __init__(
+        self, files: Sequence[Path | str], labels: Sequence[str], by: Sequence[str] = ()
+    ) -> None:
+        """Prepare to read.
+
+        Args:
+            files: JSON Lines, plain or gzip; regular ones, for they are read twice.
+            labels: that a row may have, besides the facts "vision" and "audio".
+            by: further fields of the rows to keep.
+
+        Raises:
+            DataError: a file is no regular one.
+
+        """
+        self.files, self.labels = tuple(files), tuple(labels)
+        self._known = frozenset((*labels, *FACTS))
+        self.values = {field: Names() for field in dict.fromkeys((*FIELDS, *by))}
+        for path in self.files:
+            if Path(path).exists() and not Path(path).is_file():
+                raise DataError(path, None, "is no file: an evaluation reads its rows twice.")
+
+    def chunks(self, size: int = CHUNK) -> Iterator[list[Row]]:
+        """Yield the rows in their order, `size` at a time.
+
+        Raises:
+            DataError: a file is missing, empty or no JSON Lines; a row is no labelled
+                request, or has an unknown label. It names file and line.
+
+        """
+        rows = self._rows()
+        while chunk := list(islice(rows, size)):
+            yield chunk
+
+    def _rows(self) -> Iterator[Row]:
+        for file, path in enumerate(self.files):
+            number = 0
+            for number, line in read_rows(path):
+                example = example_of(path, number, line)
+                if not self._known.issuperset(example.labels):
+                    raise DataError(path, number, self._unknown(example.labels))
+                yield Row(example, line, file, number)
+            if not number:
+                raise DataError(path, None, "the file has no rows.")
+
+    def _unknown(self, labels: Iterable[str]) -> str:
+        name = next(name for name in labels if name not in self._known)
+        return (
+            f"the label {name!r} is none that the artifact knows: "
+            f"it knows {', '.join(sorted(self._known))}."
+        )
+
+    def columns(self, rows: Sequence[Row]) -> Columns:
+        """Return what is kept of some rows."""
+        examples = [row.example for row in rows]
+        tokens = [tokens_of(row.line, row.example.request) for row in rows]
+        return Columns(
+            np.array([row.file for row in rows], np.int32),
+            np.array([row.number for row in rows], np.int32),
+            label_matrix([example.labels for example in examples], self.labels),
+            np.array([not e.has_parts and e.text.says_something for e in examples]),
+            np.array([len(example.text.turn) for example in examples], np.int32),
+            np.array([len(example.request.turns) > 1 for example in examples]),
+            np.array([count[:3] for count in tokens], np.int64),
+            np.array([count[3:] for count in tokens]),
+            self._fields(rows),
+        )
+
+    def _fields(self, rows: Sequence[Row]) -> NDArray[np.int32]:
+        columns = (
+            names.codes(_value(row.line.get(field)) for row in rows)
+            for field, names in self.values.items()
+        )
+        return np.stack(list(columns), axis=1)
+
+    def read_again(self, places: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Row]:
+        """Return rows by file and line number.
+
+        Raises:
+            DataError: a file has changed so that it cannot be read any more.
+
+        """
+        wanted = set(places)
+        found: dict[tuple[int, int], Row] = {}
+        for file, path in enumerate(self.files):
+            numbers = {number for at, number in wanted if at == file}
+            for number, text in read_lines(path) if numbers else ():
+                if number in numbers:
+                    line = parse_row(path, number, text)
+                    found[file, number] = Row(example_of(path, number, line), line, file, number)
+        return found
+
+
+def _value(value: Any) -> str:
+    return str(value) if isinstance(value, str | int | float) and value != "" else NONE
+
+
+def label_matrix(labels: Iterable[Iterable[str]], columns: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which labels each row has, bool [n, columns]; others are left out."""
+    place = {name: at for at, name in enumerate(columns)}
+    rows = list(labels)
+    found = np.zeros((len(rows), len(columns)), np.bool_)
+    cells = [(at, place[name]) for at, row in enumerate(rows) for name in row if name in place]
+    if cells:
+        found[tuple(np.array(cells).T)] = True
+    return found
+
+
+def stack(chunks: Sequence[Columns]) -> Columns:
+    """Join chunks' columns."""
+    return Columns(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))
