@@ -32,6 +32,13 @@ from router_ml.errors import (
     TargetError,
 )
 from router_ml.evaluation.drift import measure_drift, measure_label_drift
+from router_ml.evaluation.findings import (
+    chosen_section,
+    drift_section,
+    frontier_section,
+    label_drift_section,
+    outcomes_section,
+)
 from router_ml.evaluation.floors import read_floor
 from router_ml.evaluation.frontier import Frontier, choose
 from router_ml.evaluation.judging import Judge
@@ -56,14 +63,10 @@ from router_ml.tables import (
     out,
     show_bench,
     show_catalog,
-    show_chosen,
     show_decision,
-    show_drift,
     show_evaluations,
-    show_frontier,
-    show_label_drift,
-    show_outcomes,
     show_report,
+    show_section,
     show_sources,
 )
 from router_ml.types import Decision
@@ -462,9 +465,9 @@ def _policy_text(loaded: Policy, given: Path | None) -> str:
 
 def _show_choice(chosen: Chosen | None, drawn: Frontier | None) -> None:
     if drawn is not None:
-        show_frontier(drawn)
+        show_section(frontier_section(drawn))
     if chosen is not None:
-        show_chosen(chosen)
+        show_section(chosen_section(chosen))
 
 
 @app.command()
@@ -488,7 +491,7 @@ def outcomes(
         if as_json:
             typer.echo(msgspec.json.encode(found).decode())
         else:
-            show_outcomes(found)
+            show_section(outcomes_section(found))
 
 
 @app.command()
@@ -600,7 +603,7 @@ def drift(
         if as_json:
             typer.echo(msgspec.json.encode(found).decode())
         else:
-            show_drift(found)
+            show_section(drift_section(found))
         if new is not None:
             with _sink(new) as sink:
                 sink.writelines(msgspec.json.encode(row.row) + b"\n" for row in found.new)
@@ -611,7 +614,7 @@ def _label_drift(judge: Judge, files: list[Path], as_json: bool) -> None:
     if as_json:
         typer.echo(msgspec.json.encode(found).decode())
     else:
-        show_label_drift(found)
+        show_section(label_drift_section(found))
 
 
 @app.command("bench")

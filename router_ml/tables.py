@@ -8,15 +8,9 @@ from rich.text import Text
 
 from router_ml.catalog import Catalog
 from router_ml.evaluation import Evaluation
-from router_ml.evaluation.drift import Drift, LabelDrift
-from router_ml.evaluation.frontier import Frontier, Point, moved_thresholds
-from router_ml.evaluation.gap import Curve
 from router_ml.evaluation.latency import Bench
-from router_ml.evaluation.outcome_evaluation import OutcomeEvaluation, Performance
 from router_ml.evaluation.report import Report
-from router_ml.evaluation.sections import sections
-from router_ml.evaluation.thresholds import Chosen, Figure
-from router_ml.evaluation.two_samples import Shift
+from router_ml.evaluation.sections import Section, sections
 from router_ml.router import Router
 from router_ml.types import Decision
 
@@ -25,13 +19,6 @@ out = Console(markup=False, emoji=False)
 
 _MOST_ROUTES = 12
 """A confusion matrix with more columns than this fits no terminal; `--json` has it."""
-_MOST_POINTS = 16
-"""Of a frontier, so many points are shown, evenly over its length; `--json` has all."""
-_MOST_LABELS = 6
-"""Of a frontier's labels, likewise: more of them fit no terminal."""
-_MOST_NEW = 5
-"""Of the rows that are new, so many are quoted."""
-
 _LEFT_OUT = {"calibration", "coverage", "mistakes", "suspects"}
 """Sections of a report that are shown in its files alone."""
 
@@ -106,17 +93,21 @@ def show_evaluations(evaluations: list[Evaluation]) -> None:
 def show_report(report: Report) -> None:
     """Show what a report says; curves and the rows it quotes are left to its files."""
     for section in sections(report):
-        if section.key in _LEFT_OUT:
-            continue
-        out.print(Text(f"\n{section.title}", "bold"))
-        for sentence in section.text:
-            out.print(sentence, soft_wrap=True)
-        for grid in section.grids:
-            if len(grid.columns) <= _MOST_ROUTES + 1:
-                table = _table(grid.title, *grid.columns)
-                for row in grid.rows:
-                    table.add_row(*row)
-                out.print(table)
+        if section.key not in _LEFT_OUT:
+            show_section(section)
+
+
+def show_section(section: Section) -> None:
+    """Show one section: its title, what it says, its tables."""
+    out.print(Text(f"\n{section.title}", "bold"))
+    for sentence in section.text:
+        out.print(sentence, soft_wrap=True)
+    for grid in section.grids:
+        if len(grid.columns) <= _MOST_ROUTES + 1:
+            table = _table(grid.title, *grid.columns)
+            for row in grid.rows:
+                table.add_row(*row)
+            out.print(table)
 
 
 def _confusion(evaluation: Evaluation) -> None:
@@ -159,135 +150,3 @@ def show_bench(found: Bench) -> None:
         f"{found.all_cores_per_s:,.0f} on {found.cores}."
     )
     out.print(f"Import, load and first decision: {found.start.load_ms:.0f} ms{memory}.")
-
-
-def show_chosen(chosen: Chosen) -> None:
-    """Show what thresholds were chosen, and what they do on both halves."""
-    columns = ("now, held-out half", "new, choosing half", "new, held-out half")
-    table = _table(chosen.target, "", *columns)
-    for label, threshold in chosen.thresholds.items():
-        table.add_row(f"threshold of {label}", f"{chosen.before[label]:g}", *[f"{threshold:g}"] * 2)
-    for effect in chosen.effects:
-        table.add_row(effect.figure, *map(_interval, (effect.now, effect.chosen, effect.held_out)))
-    if chosen.usd_per_1000:
-        costs = (f"${cost:.4f}" for cost in chosen.usd_per_1000.values())
-        table.add_row("cost of 1,000 requests", *costs)
-    out.print(table)
-
-
-def _interval(figure: Figure) -> str:
-    return f"{figure.value:.4f} ({figure.low:.4f}–{figure.high:.4f}) of {figure.rows:,}"
-
-
-def show_frontier(frontier: Frontier) -> None:
-    """Show what accuracy costs as thresholds move, and where the policy stands."""
-    points = list(zip(frontier.chosen, frontier.held_out, strict=True))
-    step = max(1, -(-len(points) // _MOST_POINTS))
-    shown = [("", *pair) for pair in (*points[:-1:step], points[-1])]
-    shown.append(("now", frontier.now, frontier.now_held_out))
-    moving = _moving(frontier)
-    title = "thresholds, and what they do: the cheapest first"
-    columns = ("accuracy", "$ per 1,000", "held out", "$ per 1,000")
-    table = _table(title, "", *columns, *moving)
-    for name, chosen, held_out in sorted(shown, key=lambda row: row[1].usd_per_1000):
-        thresholds = (f"{chosen.thresholds[label]:g}" for label in moving)
-        table.add_row(name, *_figures(chosen), *_figures(held_out), *thresholds)
-    out.print(table)
-
-
-def _moving(frontier: Frontier) -> list[str]:
-    """Return the labels whose thresholds move, if they fit a terminal."""
-    moved = {label for point in frontier.chosen for label in moved_thresholds(point, frontier.now)}
-    return sorted(moved) if len(moved) <= _MOST_LABELS else []
-
-
-def _figures(point: Point) -> tuple[str, str]:
-    return f"{point.accuracy.value:.4f}", f"{point.usd_per_1000:.4f}"
-
-
-def show_outcomes(found: OutcomeEvaluation) -> None:
-    """Show a policy beside each model, the oracle and chance, and a score's curve."""
-    columns = ("quality", "± 95%", "$ per 1,000", "seconds", "share")
-    table = _table(f"{found.rows:,} rows with a result of every model", "", *columns)
-    for one in found.singles:
-        table.add_row(*_performance(one), _figure(found.shares.get(one.name), ".1%"))
-    table.add_row(*_performance(found.oracle), "")
-    if found.policy is not None:
-        table.add_row(*_performance(found.policy), "")
-    out.print(table)
-    if found.mixing_quality is not None:
-        out.print(
-            "Choosing between these models at random reaches a quality of "
-            f"{found.mixing_quality:.4f} at the policy's cost."
-        )
-    if found.policy is None:
-        out.print("The policy sends no row to a model that these data have a result of.")
-    for rows, why in (
-        (found.incomplete, "lack a model's result"),
-        (found.uncovered, "were sent to a model without a result"),
-    ):
-        if rows:
-            out.print(f"Left out: {rows:,} rows that {why}.")
-    if found.curve is not None:
-        _curve(found.curve)
-
-
-def _performance(one: Performance) -> tuple[str, ...]:
-    costs = (_figure(one.usd_per_1000, ".4f"), _figure(one.latency_s, ".2f"))
-    return one.name, f"{one.quality:.4f}", f"{one.margin:.4f}", *costs
-
-
-def _curve(curve: Curve) -> None:
-    out.print(
-        f"Sending what is most probably {curve.by} to {curve.strong} and the rest to {curve.weak}: "
-        f"APGR {curve.apgr:.3f} (random: 0.5), area {curve.area:.4f}, "
-        + ", ".join(f"CPT({gap}) {share:.1%}" for gap, share in curve.cpt.items())
-        + "."
-    )
-
-
-def show_drift(drift: Drift) -> None:
-    """Show how a log differs from an earlier one."""
-    _shifts(drift)
-    shifts = {"routes": drift.routes, "confidence": drift.confidence}
-    table = _table("shift", "", "PSI", "by chance up to", "Jensen-Shannon", "")
-    for name, shift in shifts.items():
-        figures = (f"{shift.psi:.4f}", f"{shift.psi_by_chance:.4f}", f"{shift.js:.4f}")
-        table.add_row(name, *figures, shift.verdict)
-    out.print(table)
-    if drift.embedding is not None:
-        test = drift.embedding
-        out.print(
-            f"What rows say ({drift.tensor}, {test.rows_before:,} and {test.rows_now:,} of them): "
-            f"MMD² {test.mmd2:.5f}, p = {test.p_value:.3f}."
-        )
-    out.print(
-        f"New, that is farther from every earlier row than {drift.far:.3f}: "
-        f"{drift.new_share:.1%} of the rows, where 1.0% would be no change."
-    )
-    for new in drift.new[:_MOST_NEW]:
-        said = new.row.get("prompt", new.row.get("messages"))
-        out.print(f"  {new.distance:.3f}  {' '.join(str(said).split())[:100]}")
-
-
-def show_label_drift(drift: LabelDrift) -> None:
-    """Show how often labels hold, beside the training data."""
-    _shifts(drift)
-    out.print(
-        "Before: the artifact's training data, whose mix was chosen to learn from. "
-        "For routes, confidence and new prompts compare with a log: --against FILE."
-    )
-
-
-def _shifts(drift: Drift | LabelDrift) -> None:
-    table = _table(f"{drift.rows_before:,} rows before, {drift.rows:,} now", "", "before", "now")
-    if isinstance(drift, Drift):
-        for route in drift.routes.before:
-            table.add_row(f"route {route}", *_shares(drift.routes, route))
-    for label, shift in drift.labels.items():
-        table.add_row(f"label {label}", *_shares(shift, "held"))
-    out.print(table)
-
-
-def _shares(shift: Shift, name: str) -> tuple[str, str]:
-    return f"{shift.before[name]:.1%}", f"{shift.now[name]:.1%}"

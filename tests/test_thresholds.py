@@ -12,7 +12,7 @@ from router_ml.errors import DataError, PolicyError, TargetError
 from router_ml.evaluation.judging import Judge
 from router_ml.evaluation.policy_text import policy_with
 from router_ml.evaluation.targets import CheapestTarget, LabelTarget, ShareTarget, parse_target
-from router_ml.evaluation.thresholds import Sweep, choose_threshold, figure_of, half_of
+from router_ml.evaluation.thresholds import Sweep, choose_threshold, half_of, share_of
 from router_ml.policy import SHIPPED_POLICY
 
 run = CliRunner().invoke
@@ -87,9 +87,9 @@ def test_a_sweep_counts_as_a_router_would_decide():
 
 def test_wilsons_interval():
     # Brown, Cai and DasGupta 2001 work with the same formula: 0.2 of 10 is 0.0567 to 0.5098.
-    figure = figure_of(2, 10)
+    figure = share_of(2, 10)
     assert (figure.low, figure.high) == pytest.approx((0.0567, 0.5098), abs=5e-5)
-    assert figure_of(0, 0).rows == 0
+    assert share_of(0, 0).rows == 0
 
 
 def test_a_share_is_used_and_kept_on_the_other_half(judge, router):

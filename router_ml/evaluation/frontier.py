@@ -23,10 +23,10 @@ from router_ml.evaluation.targets import CheapestTarget, LabelTarget, ShareTarge
 from router_ml.evaluation.thresholds import (
     Chosen,
     Effect,
-    Figure,
+    Share,
     choose_threshold,
-    figure_of,
     half_of,
+    share_of,
     spare_of,
     true_labels,
 )
@@ -51,7 +51,7 @@ class Point(msgspec.Struct, frozen=True):
     """
 
     thresholds: dict[str, float]
-    accuracy: Figure
+    accuracy: Share
     usd_per_1000: float
 
 
@@ -143,7 +143,7 @@ class Rows:
         """Measure thresholds."""
         cost, right = self.outcome(thresholds)
         named = dict(zip(self._judge.labels, map(float, thresholds), strict=True))
-        return Point(named, figure_of(float(right.sum()), len(right)), 1000 * float(cost.mean()))
+        return Point(named, share_of(float(right.sum()), len(right)), 1000 * float(cost.mean()))
 
 
 def _moving_labels(judge: Judge) -> list[int]:
@@ -254,7 +254,7 @@ def choose(
 def choose_cheapest(found: Frontier, target: CheapestTarget) -> Chosen:
     """Choose the point of a frontier that costs least and reaches an accuracy.
 
-    It is reached with something to spare, as `choose_threshold` says.
+    It is reached with one standard error to spare, as `choose_threshold` says.
 
     Raises:
         TargetError: none does.
@@ -265,8 +265,8 @@ def choose_cheapest(found: Frontier, target: CheapestTarget) -> Chosen:
     if number is None:
         best = found.chosen[-1].accuracy
         raise TargetError(
-            f"No thresholds give an accuracy of at least {target.bound:g} with something to "
-            f"spare: the best on {best.rows} rows is {best.value:.4f}."
+            f"No thresholds give an accuracy of at least {target.bound:g} with a standard "
+            f"error to spare: the best on {best.rows} rows is {best.value:.4f}."
         )
     points = {
         "now": found.now_held_out,
@@ -283,8 +283,8 @@ def choose_cheapest(found: Frontier, target: CheapestTarget) -> Chosen:
     )
 
 
-def _reaches(accuracy: Figure, target: CheapestTarget) -> bool:
-    spare = spare_of(accuracy.value, accuracy.rows, 1 - target.bound)
+def _reaches(accuracy: Share, target: CheapestTarget) -> bool:
+    spare = spare_of(accuracy.value, accuracy.rows)
     return bool(accuracy.value - spare >= target.bound)
 
 

@@ -42,11 +42,6 @@ class ShareTarget(msgspec.Struct, frozen=True):
     label: str
 
     @property
-    def room(self) -> float:
-        """How large a part may be on the wrong side."""
-        return self.bound
-
-    @property
     def figure(self) -> str:
         """What is measured."""
         return f"share of traffic to {self.name}"
@@ -73,11 +68,6 @@ class LabelTarget(msgspec.Struct, frozen=True):
     measure: Literal["recall", "precision"]
     label: str
     bound: float
-
-    @property
-    def room(self) -> float:
-        """How large a part may be on the wrong side."""
-        return 1 - self.bound
 
     @property
     def other(self) -> LabelTarget:

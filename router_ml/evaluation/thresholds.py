@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from router_ml.errors import TargetError
+from router_ml.evaluation.intervals import Figure
 from router_ml.evaluation.judging import Judge, LogRow
 from router_ml.evaluation.targets import LabelTarget, ShareTarget
 from router_ml.examples import labels_of
@@ -27,38 +28,33 @@ STEPS = 100_000
 _SURE = 1.959964
 """Standard errors of a 95% interval."""
 
-_MOST_SPARE = 0.05
-"""How much of what may be on the wrong side of a target is left unused at most."""
+_MOST_SPARED = 0.05
+"""How much of a share that traffic may have is left unused at most."""
 
 _GRID = np.arange(STEPS + 1) / STEPS
 _NEVER = 2.0
 """A threshold that no probability reaches."""
 
 
-class Figure(msgspec.Struct, frozen=True):
-    """A share of rows with its 95% interval (Wilson 1927).
+class Share(Figure, frozen=True):
+    """A share of rows with its 95% interval, by Wilson (1927).
 
     Attributes:
-        value: the share, in [0, 1].
-        low, high: the interval.
         rows: of how many.
 
     """
 
-    value: float
-    low: float
-    high: float
     rows: int
 
 
-def figure_of(hits: float, rows: int) -> Figure:
+def share_of(hits: float, rows: int) -> Share:
     """Return a share with its Wilson interval; of no rows it may be anything."""
     if not rows:
-        return Figure(math.nan, 0.0, 1.0, 0)
+        return Share(math.nan, 0.0, 1.0, 0)
     share, weight = hits / rows, _SURE**2 / rows
     centre = (share + weight / 2) / (1 + weight)
     half = _SURE / (1 + weight) * math.sqrt(share * (1 - share) / rows + weight / rows / 4)
-    return Figure(share, max(0.0, centre - half), min(1.0, centre + half), rows)
+    return Share(share, max(0.0, centre - half), min(1.0, centre + half), rows)
 
 
 class Effect(msgspec.Struct, frozen=True):
@@ -73,9 +69,9 @@ class Effect(msgspec.Struct, frozen=True):
     """
 
     figure: str
-    now: Figure
-    chosen: Figure
-    held_out: Figure
+    now: Share
+    chosen: Share
+    held_out: Share
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -119,11 +115,11 @@ class Sweep:
         hits, rows = above + below
         return hits, rows
 
-    def figure(self, threshold: float) -> Figure:
+    def figure(self, threshold: float) -> Share:
         """Return the share at one threshold; one off the grid counts as the next above it."""
         hits, rows = self.totals()
         place = min(STEPS, int(np.searchsorted(_GRID, threshold)))
-        return figure_of(int(hits[place]), int(rows[place]))
+        return share_of(int(hits[place]), int(rows[place]))
 
 
 def choose_threshold(
@@ -134,11 +130,11 @@ def choose_threshold(
 ) -> Chosen:
     """Choose the threshold of a target's label on one half of a log; measure on the other.
 
-    A share is a budget to be used: the threshold with the largest share within it is chosen.
-    For a recall it is the highest threshold that reaches it, for a precision the lowest. What
-    was chosen on one half is met by the other only up to chance, so a target is aimed at with
-    one standard error of their difference to spare, but never with more than a twentieth of
-    what may be on the wrong side of it: 5% is aimed at with 4.75% or more.
+    What was chosen on one half is met by the other only up to chance, so a target is aimed at
+    with one standard error of their difference to spare. A share is a budget to be used: the
+    threshold with the largest share within it is chosen, and no more than a twentieth of it is
+    spared (5% is aimed at with 4.75% or more). A recall takes the highest threshold that
+    reaches it, a precision the lowest.
 
     Args:
         judge: the router.
@@ -183,11 +179,11 @@ def _sweep(
     return halves
 
 
-def spare_of(share: ArrayLike, rows: ArrayLike, room: float) -> NDArray[np.float64]:
-    """Return by how much a target is to be overfulfilled, as `choose_threshold` says."""
+def spare_of(share: ArrayLike, rows: ArrayLike) -> NDArray[np.float64]:
+    """Return the standard error of the difference between two halves, as one of them shows it."""
     share = np.asarray(share, np.float64)
     error: NDArray[np.float64] = np.sqrt(2 * share * (1 - share) / np.maximum(rows, 1))
-    return error.clip(max=room * _MOST_SPARE)
+    return error
 
 
 def _with(thresholds: Sequence[float], at: int, value: float) -> tuple[float, ...]:
@@ -209,9 +205,10 @@ def _choose(sweep: Sweep, target: ShareTarget | LabelTarget, current: float) -> 
     """Return the place in the grid of the threshold that meets a target best."""
     hits, rows = sweep.totals()
     share = hits / np.maximum(rows, 1)
-    spare = spare_of(share, rows, target.room)
+    spare = spare_of(share, rows)
     if isinstance(target, ShareTarget):
-        met = (share + spare <= target.bound) & (rows > 0)
+        most = (1 - _MOST_SPARED) * target.bound
+        met = ((share + spare <= target.bound) | (share <= most)) & (rows > 0)
         worth = share
     else:
         met = (share - spare >= target.bound) & (rows > 0)
@@ -231,6 +228,6 @@ def _unmet(
     reached = share[rows > 0].min() if is_share else share[rows > 0].max()
     return (
         f"No threshold of {target.label!r} gives {'at most' if is_share else 'at least'} "
-        f"{target.bound:g} with something to spare: on {int(rows.max())} rows the "
+        f"{target.bound:g} with a standard error to spare: on {int(rows.max())} rows the "
         f"{'least' if is_share else 'best'} {target.figure} is {reached:.4f}."
     )
