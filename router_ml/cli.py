@@ -32,6 +32,7 @@ from router_ml.errors import (
     TargetError,
 )
 from router_ml.evaluation.drift import measure_drift, measure_label_drift
+from router_ml.evaluation.facts import Report, encode_report
 from router_ml.evaluation.findings import (
     chosen_section,
     drift_section,
@@ -45,15 +46,15 @@ from router_ml.evaluation.judging import Judge
 from router_ml.evaluation.label_errors import doubted_rows, doubts
 from router_ml.evaluation.latency import bench
 from router_ml.evaluation.markdown import markdown as as_markdown
-from router_ml.evaluation.money import read_shares
 from router_ml.evaluation.outcome_evaluation import evaluate_outcomes
 from router_ml.evaluation.outcomes import read_outcomes
 from router_ml.evaluation.page import page
 from router_ml.evaluation.policy_text import policy_with
-from router_ml.evaluation.report import VOLUME, Report, encode_report, make_report
+from router_ml.evaluation.report import VOLUME, make_report
 from router_ml.evaluation.systems import find_system
 from router_ml.evaluation.targets import parse_target
 from router_ml.evaluation.thresholds import Chosen
+from router_ml.evaluation.traffic import read_shares
 from router_ml.examples import parse_row, read_lines, request_of
 from router_ml.policy import SHIPPED_POLICY, Policy
 from router_ml.problems import find_problems, find_unreachable

@@ -8,8 +8,8 @@ from rich.text import Text
 
 from router_ml.catalog import Catalog
 from router_ml.evaluation import Evaluation
+from router_ml.evaluation.facts import Report
 from router_ml.evaluation.latency import Bench
-from router_ml.evaluation.report import Report
 from router_ml.evaluation.sections import Section, sections
 from router_ml.router import Router
 from router_ml.types import Decision

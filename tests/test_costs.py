@@ -41,6 +41,7 @@ def test_tokens_are_those_of_the_log(row, tokens):
         {},
         {"usage": None, "input_tokens": None},
         {"usage": {"prompt_tokens": "many", "completion_tokens": True}},
+        {"usage": {"prompt_tokens": 10**30, "completion_tokens": 1e9}},
         {"usage": [1], "output_tokens": -1, "cached_input_tokens": 10},
     ],
 )

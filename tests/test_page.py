@@ -7,10 +7,10 @@ from conftest import ROOT
 
 from router_ml.evaluation.charts import Axes, Point, Track, bars, curve, intervals
 from router_ml.evaluation.intervals import Figure
-from router_ml.evaluation.money import CLASSIC
 from router_ml.evaluation.page import page
 from router_ml.evaluation.report import make_report
 from router_ml.evaluation.systems import find_system
+from router_ml.evaluation.traffic import CLASSIC
 
 NASTY = '</blockquote></script><script>document.title="taken"</script><img src="http://x.test/y">'
 

@@ -9,9 +9,10 @@ from router_ml.cli import app
 from router_ml.dispatch import DecisionLog
 from router_ml.dispatch.decision_log import said_by
 from router_ml.errors import DataError, EvaluationError
+from router_ml.evaluation.facts import encode_report
 from router_ml.evaluation.floors import read_floor
 from router_ml.evaluation.markdown import markdown
-from router_ml.evaluation.report import encode_report, make_report
+from router_ml.evaluation.report import make_report
 from router_ml.evaluation.systems import find_system
 from router_ml.examples import read_examples
 from router_ml.request import read_request

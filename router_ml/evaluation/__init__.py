@@ -1,5 +1,6 @@
 """How often routing is right, where it is wrong, and against what."""
 
+from router_ml.evaluation.facts import Report
 from router_ml.evaluation.keywords import keyword_labels
 from router_ml.evaluation.metrics import (
     Evaluation,
@@ -10,7 +11,7 @@ from router_ml.evaluation.metrics import (
     evaluate_keywords,
     judge,
 )
-from router_ml.evaluation.report import Report, make_report
+from router_ml.evaluation.report import make_report
 from router_ml.evaluation.slices import Mistake, Slice, slice_rows
 from router_ml.evaluation.systems import find_system
 

@@ -9,11 +9,15 @@ counts the observed outcome by half and is the better choice at any size (Fagerl
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from router_ml.catalog import Catalog
+from router_ml.evaluation.costs import Bill
+from router_ml.evaluation.evidence import Evidence, Said
 from router_ml.evaluation.intervals import Bootstrap, Figure, figure_of, ratio
 
 
@@ -76,11 +80,43 @@ class Comparison(msgspec.Struct, frozen=True):
     changes: list[Change]
 
 
-def mean_difference(
-    first: NDArray[np.float64], second: NDArray[np.float64], boot: Bootstrap
-) -> Figure:
-    """Return the mean of first minus second, both [n], rows drawn in pairs."""
-    return figure_of(ratio(boot.totals(first - second), boot.totals())[:, 0])
+def compare_systems(evidence: Evidence, first: str, second: str, catalog: Catalog) -> Comparison:
+    """Compare what two systems said of the same rows.
+
+    Args:
+        evidence: the rows, and what was said of them.
+        first, second: the systems' names.
+        catalog: has the prices.
+
+    """
+    one, other = evidence.said[first], evidence.said[second]
+    right, others = evidence.right(first), evidence.right(second)
+    only_first, only_second = int((right & ~others).sum()), int((others & ~right).sum())
+    changes = count_changes(evidence.truth.route, one.route, other.route, evidence.routes)
+    return Comparison(
+        name=second,
+        accuracy_difference=mean_difference(right, others, evidence.boot),
+        cost_difference=_cost_difference(evidence, one, other, catalog),
+        only_first=only_first,
+        only_second=only_second,
+        test=mcnemar(only_first, only_second),
+        changed=sum(change.rows for change in changes),
+        changes=changes,
+    )
+
+
+def _cost_difference(
+    evidence: Evidence, first: Said, second: Said, catalog: Catalog
+) -> Figure | None:
+    bill, models = Bill(evidence.columns.tokens), evidence.models
+    one, other = (1000 * bill.on(models, said.model, catalog) for said in (first, second))
+    usable = np.isfinite(one + other).all()
+    return mean_difference(one, other, evidence.boot) if usable else None
+
+
+def mean_difference(first: NDArray[Any], second: NDArray[Any], boot: Bootstrap) -> Figure:
+    """Return the mean of first minus second, float or bool [n], rows drawn in pairs."""
+    return figure_of(ratio(boot.totals(first) - boot.totals(second), boot.totals())[:, 0])
 
 
 def count_changes(

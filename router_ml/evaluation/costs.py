@@ -28,6 +28,8 @@ OUTPUT_TOKENS = 215
 (Zheng et al. 2023, table 1: 214.5 tokens). Other logs differ: that of WildChat, from the same
 year, is about twice as long (Zhao et al. 2024, table 1: 441)."""
 
+_MOST = 10**12
+"""What is larger is no count of one request's tokens, and fits no array."""
 _INPUT_KEYS = ("prompt_tokens", "input_tokens")
 _OUTPUT_KEYS = ("completion_tokens", "output_tokens")
 _DETAILS_KEYS = ("prompt_tokens_details", "input_tokens_details")
@@ -77,7 +79,7 @@ def tokens_of(
 def _count(sources: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int | None:
     """Return the first count under one of the keys; what is no count is passed over."""
     found = (source.get(key) for source in sources for key in keys)
-    return next((count for count in found if type(count) is int and count >= 0), None)
+    return next((count for count in found if type(count) is int and 0 <= count <= _MOST), None)
 
 
 def _cached(sources: Sequence[Mapping[str, Any]]) -> int:

@@ -63,6 +63,11 @@ class Evidence(NamedTuple):
     boot: Bootstrap
 
     @property
+    def name(self) -> str:
+        """The system that is evaluated."""
+        return next(iter(self.said))
+
+    @property
     def rows(self) -> int:
         """How many rows there are."""
         return len(self.truth.route)

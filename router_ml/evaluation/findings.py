@@ -8,10 +8,10 @@ from router_ml.evaluation.drift import Drift, LabelDrift
 from router_ml.evaluation.frontier import Frontier, Point, moved_thresholds
 from router_ml.evaluation.gap import Curve
 from router_ml.evaluation.outcome_evaluation import OutcomeEvaluation, Performance
-from router_ml.evaluation.report import dollars
 from router_ml.evaluation.sections import Grid, Section
 from router_ml.evaluation.thresholds import Chosen, Share
 from router_ml.evaluation.two_samples import Shift
+from router_ml.evaluation.words import dollars
 
 _MOST_POINTS = 16
 """So many points of a frontier are listed, evenly over its length; the JSON has all."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from router_ml.errors import EvaluationError
+from router_ml.evaluation.facts import Report
 from router_ml.evaluation.intervals import Figure
-from router_ml.evaluation.report import Report
 
 
 class Floor(NamedTuple):

@@ -1,4 +1,4 @@
-"""What routing costs and saves, what its mistakes cost, and what a traffic of given shares would.
+"""What routing costs and saves, and what its mistakes cost.
 
 A mistake has one of two prices. A request whose model can do it but is dearer than the right
 one is *paid too much* for, by the difference. One whose model cannot do it is paid for in
@@ -7,7 +7,6 @@ vain: at least it is asked again of the right model, and the first answer's cost
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -15,15 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router_ml.catalog import Catalog
-from router_ml.errors import EvaluationError
 from router_ml.evaluation.costs import Bill
 from router_ml.evaluation.evidence import Evidence, Said
 from router_ml.evaluation.intervals import Bootstrap, Figure, Floats, figure_of, ratio
 from router_ml.evaluation.scores import confusion
-from router_ml.policy import Policy
-
-CLASSIC = {"general": 0.80, "vision": 0.10, "math": 0.05, "chinese": 0.05}
-"""The classic split of traffic by route."""
 
 MistakeKind = Literal["paid too much", "cannot do it", "harmless"]
 
@@ -129,7 +123,7 @@ def reckon(evidence: Evidence, catalog: Catalog, volume: int) -> Money:
     base = costs[f"everything to {catalog.baseline}"]
     priced = {name: cost for name, cost in costs.items() if np.isfinite(cost).all()}
     spends = [_spend(name, cost, base, evidence.boot, volume) for name, cost in priced.items()]
-    first = next(iter(evidence.said))
+    first = evidence.name
     mistakes, repeated = [], None
     if first in priced and "perfect labels" in priced:
         parts = spend_parts(evidence, evidence.said[first], priced[first], volume)
@@ -224,129 +218,3 @@ def _token_facts(evidence: Evidence) -> TokenFacts:
     read, written = evidence.columns.tokens[:, :2].mean(axis=0).tolist()
     counted = evidence.columns.counted.mean(axis=0).tolist()
     return TokenFacts(read, written, *counted)
-
-
-class TrafficPart(msgspec.Struct, frozen=True):
-    """One route's share of a traffic.
-
-    Attributes:
-        route: its name.
-        share: of the requests.
-        model: what the policy gives it.
-        price: of a million output tokens, in US dollars.
-        routed_price: the mean of the same over the models that the evaluated system gave
-            requests of this route, mistakes included; None if no row is of this route.
-
-    """
-
-    route: str
-    share: float
-    model: str
-    price: float
-    routed_price: float | None
-
-
-class Traffic(msgspec.Struct, frozen=True):
-    """What a traffic costs, in US dollars per million output tokens.
-
-    Attributes:
-        parts: the routes' shares.
-        perfect: if each request takes its route.
-        routed: with the evaluated system's mistakes; None where they are unknown.
-        baseline: the model that savings are measured against.
-        baseline_price: its price: what the traffic costs if it gets everything.
-
-    """
-
-    parts: list[TrafficPart]
-    perfect: float
-    routed: float | None
-    baseline: str
-    baseline_price: float
-
-    @property
-    def saving(self) -> float:
-        """The share that perfect routing saves."""
-        return 1 - self.perfect / self.baseline_price
-
-    def arithmetic(self) -> str:
-        """Write the sum out."""
-        terms = " + ".join(f"{part.share:.0%} × {part.price:.2f}" for part in self.parts)
-        return f"{terms} = {self.perfect:.4f}"
-
-
-def read_shares(text: str) -> dict[str, float]:
-    """Read a traffic: `classic`, or shares that sum to 1, as `general=0.9,math=0.1`.
-
-    Raises:
-        EvaluationError: it is neither.
-
-    """
-    if text == "classic":
-        return CLASSIC
-    try:
-        pairs = (part.split("=") for part in text.split(","))
-        shares = {route.strip(): float(share) for route, share in pairs}
-    except ValueError:
-        shares = {}
-    if not shares or min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1e-6:
-        raise EvaluationError(
-            f"The traffic {text!r} is neither `classic` nor shares that sum to 1, "
-            "such as general=0.9,math=0.1."
-        )
-    return shares
-
-
-def price_traffic(
-    shares: Mapping[str, float], policy: Policy, catalog: Catalog, evidence: Evidence
-) -> Traffic:
-    """Reckon what a traffic costs by the output prices of the catalog.
-
-    Args:
-        shares: route -> share of the requests, summing to 1.
-        policy: says which model a route gets.
-        catalog: has the prices and the baseline.
-        evidence: how the evaluated system treats requests of each route.
-
-    Raises:
-        EvaluationError: the policy has no such route, or no model for it.
-
-    """
-    routed = _routed_prices(evidence, catalog)
-    parts = [
-        _traffic_part(route, share, policy, catalog, routed) for route, share in shares.items()
-    ]
-    known = [part.routed_price for part in parts if part.routed_price is not None]
-    return Traffic(
-        parts,
-        sum(part.share * part.price for part in parts),
-        sum(p.share * (p.routed_price or 0) for p in parts) if len(known) == len(parts) else None,
-        catalog.baseline,
-        catalog.models[catalog.baseline].output_price,
-    )
-
-
-def _traffic_part(
-    route: str, share: float, policy: Policy, catalog: Catalog, routed: Mapping[str, float]
-) -> TrafficPart:
-    routes = {rule.route for rule in policy.rules}
-    model = policy.ranked(catalog).choose_route(route).model if route in routes else None
-    if model is None:
-        known = ", ".join(sorted(routes))
-        raise EvaluationError(
-            f"The traffic has the route {route!r}, for which the policy has no model: "
-            f"its routes are {known}."
-        )
-    return TrafficPart(route, share, model, catalog.models[model].output_price, routed.get(route))
-
-
-def _routed_prices(evidence: Evidence, catalog: Catalog) -> dict[str, float]:
-    """Return true route -> the mean output price of what its requests got."""
-    known = [catalog.models.get(model) for model in evidence.models]
-    price = np.array([np.nan if model is None else model.output_price for model in known])
-    said = next(iter(evidence.said.values()))
-    size = len(evidence.routes)
-    rows = np.bincount(evidence.truth.route, minlength=size)
-    sums = np.bincount(evidence.truth.route, price[said.model], size)
-    usable = np.flatnonzero((rows > 0) & np.isfinite(sums))
-    return {evidence.routes[at]: float(sums[at] / rows[at]) for at in usable}

@@ -7,8 +7,9 @@ from html import escape
 from pathlib import Path
 
 from router_ml.evaluation.charts import Axes, Point, Track, bars, curve, intervals
-from router_ml.evaluation.report import Quote, Report, dollars, percent
+from router_ml.evaluation.facts import Quote, Report
 from router_ml.evaluation.sections import Grid, Section, sections
+from router_ml.evaluation.words import dollars, percent
 
 _HERE = Path(__file__).parent
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"

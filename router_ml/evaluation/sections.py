@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from router_ml.evaluation.facts import Quote, Report
 from router_ml.evaluation.intervals import Figure
-from router_ml.evaluation.report import Quote, Report, dollars, percent
 from router_ml.evaluation.scores import NameScore
+from router_ml.evaluation.words import amount, dollars, number, percent
 
 MOST_SLICES = 25
 """So many slices are listed, the worst first; the JSON has all."""
@@ -52,23 +53,6 @@ def sections(report: Report) -> Iterator[Section]:
     if report.suspects is not None and report.suspects.rows:
         yield _suspects(report)
     yield Section("notes", "What to know of these figures", report.notes, [_about(report)])
-
-
-def number(figure: Figure | None, digits: int = 3) -> str:
-    """Write a figure with its interval: ".941 (.934–.949)"; "–" without one."""
-    if figure is None:
-        return "–"
-    value, low, high = (
-        f"{part:.{digits}f}".replace("0.", ".", 1) if abs(part) < 1 else f"{part:.{digits}f}"
-        for part in (figure.value, figure.low, figure.high)
-    )
-    return f"{value} ({low}–{high})"
-
-
-def _amount(figure: Figure | None) -> str:
-    if figure is None:
-        return "–"
-    return f"{dollars(figure.value)} ({dollars(figure.low)}–{dollars(figure.high)})"
 
 
 def _systems(report: Report) -> Grid:
@@ -140,7 +124,7 @@ def _money(report: Report) -> Section:
     spends = [
         (
             one.name,
-            _amount(one.per_1000),
+            amount(one.per_1000),
             dollars(one.per_month),
             percent(one.saving),
         )
@@ -251,7 +235,7 @@ def _versus(report: Report) -> Iterator[Section]:
             ("wrong where the other is right", f"{result.only_second:,}"),
             ("McNemar, mid-p", f"{result.test.p_mid:.3g}"),
             ("McNemar, exact", f"{result.test.p_exact:.3g}"),
-            ("cost of 1,000 requests", _amount(result.cost_difference)),
+            ("cost of 1,000 requests", amount(result.cost_difference)),
             ("rows that go different ways", f"{result.changed:,}"),
         ]
         difference = Grid(f"{report.system} minus {result.name}", ("", "difference"), rows)
