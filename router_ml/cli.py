@@ -36,6 +36,7 @@ from router_ml.evaluation.facts import Report, encode_report
 from router_ml.evaluation.findings import (
     chosen_section,
     drift_section,
+    frontier_chart,
     frontier_section,
     label_drift_section,
     outcomes_section,
@@ -48,9 +49,10 @@ from router_ml.evaluation.latency import bench
 from router_ml.evaluation.markdown import markdown as as_markdown
 from router_ml.evaluation.outcome_evaluation import evaluate_outcomes
 from router_ml.evaluation.outcomes import read_outcomes
-from router_ml.evaluation.page import page
+from router_ml.evaluation.page import page, section_page
 from router_ml.evaluation.policy_text import policy_with
 from router_ml.evaluation.report import VOLUME, make_report
+from router_ml.evaluation.sections import Section
 from router_ml.evaluation.systems import find_system
 from router_ml.evaluation.targets import parse_target
 from router_ml.evaluation.thresholds import Chosen
@@ -423,6 +425,7 @@ def thresholds(
         typer.Option(help="As in `at most 5% of traffic to moonshot-k2.5`; none: the frontier."),
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="A policy file.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML page.")] = None,
     artifact: ArtifactOption = None,
     policy: PolicyOption = None,
     catalog: CatalogOption = None,
@@ -450,7 +453,11 @@ def thresholds(
         if as_json:
             typer.echo(msgspec.json.encode({"chosen": chosen, "frontier": drawn}).decode())
         else:
-            _show_choice(chosen, drawn)
+            for section, _ in _parts(chosen, drawn):
+                show_section(section)
+        if report is not None:
+            with _sink(report) as sink:
+                sink.write(section_page("Thresholds", _parts(chosen, drawn)).encode())
         if output is not None and chosen is not None:
             text = policy_with(source, chosen.thresholds)
             with _sink(output) as sink:
@@ -464,11 +471,10 @@ def _policy_text(loaded: Policy, given: Path | None) -> str:
     return (given or SHIPPED_POLICY).read_text(encoding="utf-8")
 
 
-def _show_choice(chosen: Chosen | None, drawn: Frontier | None) -> None:
-    if drawn is not None:
-        show_section(frontier_section(drawn))
-    if chosen is not None:
-        show_section(chosen_section(chosen))
+def _parts(chosen: Chosen | None, drawn: Frontier | None) -> list[tuple[Section, str]]:
+    """Return what there is to say, each section with its chart."""
+    parts = [(chosen_section(chosen), "")] if chosen else []
+    return [*parts, (frontier_section(drawn), frontier_chart(drawn))] if drawn else parts
 
 
 @app.command()

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import msgspec
@@ -86,13 +87,20 @@ CATALOG = Catalog(1, {"only": Model(1.0)}, "only")
 
 
 def test_the_command(tmp_path):
-    policy = tmp_path / "policy.toml"
+    policy, page = tmp_path / "policy.toml", tmp_path / "page.html"
     log = [str(path) for path in TESTS]
     target = "cheapest with accuracy >= 0.9"
-    result = run(app, ["thresholds", *log, "--target", target, "-o", str(policy)])
+    result = run(
+        app, ["thresholds", *log, "--target", target, "-o", str(policy), "--report", str(page)]
+    )
     assert result.exit_code == 0
     assert "route accuracy" in result.stdout
     assert "now" in result.stdout
+    text = page.read_text()
+    assert 'class="mark"' in text
+    assert text.count('class="point"') > 10
+    assert "now: US$" in text
+    assert not re.search(r'(?:src|href)="(?!#|data:)', text)
     thresholds = Policy.load(policy).thresholds
     assert set(thresholds) <= {"math", "vision", "chinese"}
     shown = json.loads(run(app, ["thresholds", *log, "--json"]).stdout)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from router_ml.evaluation.charts import Axes, curve
+from router_ml.evaluation.charts import Point as Dot
 from router_ml.evaluation.drift import Drift, LabelDrift
 from router_ml.evaluation.frontier import Frontier, Point, moved_thresholds
 from router_ml.evaluation.gap import Curve
@@ -11,7 +13,7 @@ from router_ml.evaluation.outcome_evaluation import OutcomeEvaluation, Performan
 from router_ml.evaluation.sections import Grid, Section
 from router_ml.evaluation.thresholds import Chosen, Share
 from router_ml.evaluation.two_samples import Shift
-from router_ml.evaluation.words import dollars
+from router_ml.evaluation.words import dollars, percent
 
 _MOST_POINTS = 16
 """So many points of a frontier are listed, evenly over its length; the JSON has all."""
@@ -61,9 +63,34 @@ def frontier_section(frontier: Frontier) -> Section:
     columns = ("", "accuracy", "US$", "held out", "US$", *moving)
     text = [
         "Route accuracy, and US dollars per 1,000 requests, as thresholds move: on the half they "
-        "were chosen on, and on the other."
+        "were chosen on, and on the other, which a page draws. Now is the policy as it is: the "
+        "larger point."
     ]
     return Section("frontier", "What accuracy costs", text, [Grid("", columns, rows)])
+
+
+def frontier_chart(frontier: Frontier) -> str:
+    """Draw accuracy against cost on the held-out half, and where the policy stands, as SVG."""
+    now = frontier.now_held_out
+    points = sorted(frontier.held_out, key=lambda point: point.usd_per_1000)
+    ends = [point.usd_per_1000 for point in (*points, now)]
+    bottom = min(point.accuracy.low for point in (*points, now))
+    axes = Axes(
+        "Accuracy against cost",
+        "US dollars per 1,000 requests",
+        "route accuracy",
+        min(0.9, int(10 * bottom) / 10),
+        min(ends),
+        max(*ends, min(ends) + 1e-9),
+        "{:.3g}".format,
+    )
+    return curve([_drawn(point) for point in points], axes, mark=_drawn(now, "now: "))
+
+
+def _drawn(point: Point, name: str = "") -> Dot:
+    thresholds = ", ".join(f"{label} {p:g}" for label, p in point.thresholds.items())
+    words = f"{name}{dollars(point.usd_per_1000)}, {percent(point.accuracy)} right at {thresholds}"
+    return Dot(point.usd_per_1000, point.accuracy, words)
 
 
 def _moving(frontier: Frontier) -> list[str]:

@@ -31,6 +31,17 @@ def page(report: Report) -> str:
         f'<a href="#part{at}">{escape(part.title)}</a>' for at, part in enumerate(parts) if at
     )
     body = "".join(_section(at, part, report) for at, part in enumerate(parts))
+    body = body.replace("</section>", f"</section><nav aria-label=Contents>{links}</nav>", 1)
+    return _document(title, _tally(report) + body)
+
+
+def section_page(title: str, parts: Sequence[tuple[Section, str]]) -> str:
+    """Return sections, each with its chart or "", as an HTML document of the same make."""
+    body = (_part(at, section, chart) for at, (section, chart) in enumerate(parts))
+    return _document(escape(title, quote=False), "".join(body))
+
+
+def _document(title: str, body: str) -> str:
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -46,8 +57,7 @@ def page(report: Report) -> str:
 <h1>{title}</h1>
 <p class="soft">Figures in brackets are 95% intervals.</p>
 <main>
-{_tally(report)}
-{body.replace("</section>", f"</section><nav aria-label=Contents>{links}</nav>", 1)}
+{body}
 </main>
 <div id="tip" role="status" hidden></div>
 <script>
@@ -77,7 +87,10 @@ def _tally(report: Report) -> str:
 
 def _section(at: int, section: Section, report: Report) -> str:
     draw = _CHARTS.get(section.key)
-    chart = draw(report) if draw else ""
+    return _part(at, section, draw(report) if draw else "", report)
+
+
+def _part(at: int, section: Section, chart: str, report: Report | None = None) -> str:
     tables = "".join(_table(grid, report) for grid in section.grids)
     if section.key in _UNDER_CHART:
         tables = f"<details><summary>The same as a table</summary>{tables}</details>"
@@ -91,10 +104,10 @@ def _sentences(text: Sequence[str]) -> str:
     return "".join(f"<p>{escape(sentence)}</p>" for sentence in text)
 
 
-def _table(grid: Grid, report: Report) -> str:
+def _table(grid: Grid, report: Report | None) -> str:
     heading = f"<h3>{escape(grid.title)}</h3>" if grid.title else ""
     columns = "".join(f'<th scope="col">{escape(column)}</th>' for column in grid.columns)
-    if grid.is_confusion:
+    if grid.is_confusion and report is not None:
         rows = "".join(map(_confusion_row, grid.rows, _shades(report)))
     else:
         rows = "".join(map(_row, grid.rows))
