@@ -414,7 +414,9 @@ def _progress(stage: str, total: int | None, *, transient: bool = False) -> Iter
         yield lambda rows: bar.advance(task, rows)
 
 
-SeedOption = Annotated[int, typer.Option(help="Of the draw that divides or samples rows.")]
+SeedOption = Annotated[
+    int, typer.Option(min=0, max=2**32, help="Of the draw that divides or samples rows.")
+]
 
 
 @app.command()

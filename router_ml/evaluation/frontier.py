@@ -123,8 +123,9 @@ class Rows:
         self, labels: bytes, at: NDArray[np.intp], thresholds: Sequence[float]
     ) -> NDArray[np.float64]:
         """Return the outcome of rows that have one set of labels; a decision needs no more."""
-        unknown = np.full((2, len(self._rows)), np.nan)
-        known = self._known.setdefault(labels, unknown)
+        if labels not in self._known:
+            self._known[labels] = np.full((2, len(self._rows)), np.nan)
+        known = self._known[labels]
         for row in at[np.isnan(known[1, at])].tolist():
             decision = self._judge.decide(self._rows[row], thresholds)
             known[:, row] = self._cost(row, decision), decision.route == self._true[row]

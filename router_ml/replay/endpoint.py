@@ -130,6 +130,10 @@ class Endpoint:
                     f"The catalog has no `input_price` for {name!r}: no cap could hold without it."
                 )
 
+    async def close(self) -> None:
+        """Close the client's connections."""
+        await self._client.close()
+
     def most(self, model: str, messages: Messages) -> float:
         """Return what one attempt can cost at most, in US dollars."""
         tokens = len(msgspec.json.encode(messages)) + _TEMPLATE_TOKENS

@@ -126,7 +126,7 @@ class Replay:
                     yield Pair(row.data, key, model)
 
     async def run(self, concurrency: int = 8, told: Told = lambda spent: None) -> Summary:
-        """Send what is open.
+        """Send what is open, and close the endpoint.
 
         Whatever ends it, the file has all that was answered, and counts what was spent.
 
@@ -139,15 +139,16 @@ class Replay:
             OSError: the file cannot be written any more.
 
         """
+        fatal: BaseException | None = None
         waiting = iter(self.pairs)
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(concurrency):
                     group.create_task(self._work(waiting, told))
         except* (ReplayError, OSError) as errors:
-            fatal: BaseException | None = errors.exceptions[0]
-        else:
-            fatal = None
+            fatal = errors.exceptions[0]
+        finally:
+            await self._endpoint.close()
         if fatal is not None:
             raise fatal
         if self.summary.unsent:
