@@ -133,6 +133,14 @@ def test_a_log_against_itself(judge):
     assert (found.new, found.new_share) == ([], 0)
 
 
+def test_the_order_of_files_is_no_drift(judge):
+    """More rows than are tested, so that a test of the first ones would see but one file."""
+    files = [PROMPTS / "zh-chat-life.jsonl", *sorted((PROMPTS / "test").glob("*.jsonl"))[:8]]
+    found = measure_drift(judge, files[::-1], files)
+    assert found.rows > 1500
+    assert found.embedding.p_value > 0.01
+
+
 def test_new_rows_are_ready_to_be_labelled(tmp_path):
     log, new = tmp_path / "log.jsonl", tmp_path / "new.jsonl"
     strange = {"prompt": "แม่บ่นว่าติดมือถือ จะคุยกับแม่ยังไงดีไม่ให้ทะเลาะ", "id": "s", "labels": ["x"]}

@@ -130,7 +130,7 @@ def measure_drift(
         judge: the router that decides on both.
         log: the later rows.
         against: the earlier ones, such as the training data.
-        most: how many new rows are kept.
+        most: how many new rows are kept, at least one.
 
     Raises:
         DataError: a row of either cannot be read.
@@ -192,8 +192,13 @@ class _Known:
         """Test whether other texts come from the same distribution."""
         if len(sample) < 2:
             return None
-        now = self._unit(self._embedder.embed(sample[:_TESTED]))
-        return discrepancy(self._units[:_TESTED], now)
+        now = self._unit(self._embedder.embed([sample[at] for at in _some(len(sample))]))
+        return discrepancy(self._units[_some(len(self._units))], now)
+
+
+def _some(rows: int) -> list[int]:
+    """Draw which rows of a sample are tested: one that is not full is in the log's order."""
+    return random.Random(0).sample(range(rows), min(rows, _TESTED))
 
 
 class _NewRows:
@@ -221,15 +226,14 @@ class _NewRows:
     def _keep(self, row: JudgedRow, decision: Decision, distance: float) -> None:
         text = row.log.text
         key = blake2b(text.turn + b"\x1e" + text.context, digest_size=8).digest()
-        if key in self._seen or (
-            len(self._heap) == self._most and (not self._heap or distance <= self._heap[0][0])
-        ):
+        full = len(self._heap) == self._most
+        if key in self._seen or (full and distance <= self._heap[0][0]):
             return
         self._seen.add(key)
         told = {"suggested_labels": list(decision.labels), "route": decision.route}
         data = {key: value for key, value in row.log.data.items() if key not in ("labels", "label")}
         item = (distance, self.found, {**data, **told, "distance": round(distance, 4)})
-        push = heapq.heappushpop if len(self._heap) == self._most else heapq.heappush
+        push = heapq.heappushpop if full else heapq.heappush
         push(self._heap, item)
 
     def farthest(self) -> list[NewRow]:
