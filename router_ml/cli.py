@@ -8,7 +8,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -32,7 +32,7 @@ from router_ml.errors import (
     TargetError,
 )
 from router_ml.evaluation.drift import measure_drift, measure_label_drift
-from router_ml.evaluation.facts import Report, encode_report
+from router_ml.evaluation.facts import encode_report
 from router_ml.evaluation.findings import (
     chosen_section,
     drift_section,
@@ -273,24 +273,39 @@ def evaluate_command(
         floors = [read_floor(text) for text in fail_under or ()]
         shares = None if traffic is None else read_shares(traffic)
         systems = [find_system(name, router) for name in _others(against, router)]
-        with _progress("Deciding", None, transient=True) as done:
-            found = make_report(
-                files,
-                router,
-                systems,
-                by=by or (),
-                volume=volume,
-                traffic=shares,
-                policy_name=_policy_source(router.policy, policy),
-                catalog_name="shipped" if catalog is None else str(catalog),
-                done=done,
-            )
-        missed = [miss for floor in floors if (miss := floor.missed_by(found))]
-        _write_report(found, report, markdown, json)
+        to_file = None if json in {None, _PRINT} else Path(str(json))
+        with _sinks(report, markdown, to_file) as sinks:
+            with _progress("Deciding", None, transient=True) as done:
+                found = make_report(
+                    files,
+                    router,
+                    systems,
+                    by=by or (),
+                    volume=volume,
+                    traffic=shares,
+                    policy_name=_policy_source(router.policy, policy),
+                    catalog_name="shipped" if catalog is None else str(catalog),
+                    done=done,
+                )
+            missed = [miss for floor in floors if (miss := floor.missed_by(found))]
+            for sink, make in zip(sinks, (page, as_markdown, encode_report), strict=True):
+                if sink is not None:
+                    sink.write(make(found).encode("utf-8", "replace"))
+        if json == _PRINT:
+            typer.echo(encode_report(found))
+        else:
+            show_report(found)
         for sentence in missed:
             _err.print(Text.assemble(("below:", "red"), " ", sentence), soft_wrap=True)
         if missed:
             raise typer.Exit(3)
+
+
+@contextmanager
+def _sinks(*outputs: Path | None) -> Iterator[list[BinaryIO | None]]:
+    """Open all that is to be written before the work is done; None stays None."""
+    with ExitStack() as stack:
+        yield [None if path is None else stack.enter_context(_sink(path)) for path in outputs]
 
 
 def _others(against: list[str] | None, router: Router) -> list[str]:
@@ -298,21 +313,6 @@ def _others(against: list[str] | None, router: Router) -> list[str]:
     if against is None:
         return ["keywords"] if "math" in router.classifier.labels else []
     return against
-
-
-def _write_report(
-    found: Report, report: Path | None, markdown: Path | None, json: str | None
-) -> None:
-    """Write what was asked for; print tables unless JSON is printed."""
-    made = [(report, page), (markdown, as_markdown), (json, encode_report)]
-    for target, make in made:
-        if target is not None and target != _PRINT:
-            with _sink(Path(target)) as sink:
-                sink.write(make(found).encode("utf-8", "replace"))
-    if json == _PRINT:
-        typer.echo(encode_report(found))
-    else:
-        show_report(found)
 
 
 PublicDataOption = Annotated[
@@ -451,19 +451,18 @@ def thresholds(
         elif output is not None:
             raise TargetError("There is no policy to write without a --target.")
         source = _policy_text(judge.router.policy, policy) if output else ""
-        chosen, drawn = choose(judge, files, wanted, seed)
+        with _sinks(report, output) as (to_page, to_policy):
+            chosen, drawn = choose(judge, files, wanted, seed)
+            parts = _parts(chosen, drawn)
+            if to_page is not None:
+                to_page.write(section_page("Thresholds", parts).encode())
+            if to_policy is not None and chosen is not None:
+                to_policy.write(policy_with(source, chosen.thresholds).encode())
         if as_json:
             typer.echo(msgspec.json.encode({"chosen": chosen, "frontier": drawn}).decode())
         else:
-            for section, _ in _parts(chosen, drawn):
+            for section, _ in parts:
                 show_section(section)
-        if report is not None:
-            with _sink(report) as sink:
-                sink.write(section_page("Thresholds", _parts(chosen, drawn)).encode())
-        if output is not None and chosen is not None:
-            text = policy_with(source, chosen.thresholds)
-            with _sink(output) as sink:
-                sink.write(text.encode())
 
 
 def _policy_text(loaded: Policy, given: Path | None) -> str:
@@ -608,14 +607,14 @@ def drift(
                 raise DataError(new, None, "new rows need a log to differ from: --against FILE.")
             _label_drift(judge, files, as_json)
             return
-        found = measure_drift(judge, files, against, most)
+        with _sinks(new) as (to_label,):
+            found = measure_drift(judge, files, against, most)
+            if to_label is not None:
+                to_label.writelines(msgspec.json.encode(row.row) + b"\n" for row in found.new)
         if as_json:
             typer.echo(msgspec.json.encode(found).decode())
         else:
             show_section(drift_section(found))
-        if new is not None:
-            with _sink(new) as sink:
-                sink.writelines(msgspec.json.encode(row.row) + b"\n" for row in found.new)
 
 
 def _label_drift(judge: Judge, files: list[Path], as_json: bool) -> None:

@@ -95,6 +95,7 @@ def show_report(report: Report) -> None:
     for section in sections(report):
         if section.key not in _LEFT_OUT:
             show_section(section)
+    out.print("Curves, and the rows themselves, are in what --report and --markdown write.")
 
 
 def show_section(section: Section) -> None:

@@ -1,7 +1,11 @@
+import math
+
 import pytest
 from evaluations import GENERAL, MATH, report_on
 
-from router_ml import Catalog
+from router_ml import Catalog, Router
+from router_ml.catalog import SHIPPED_CATALOG
+from router_ml.evaluation.page import page
 from router_ml.evaluation.systems import Answer, find_system
 
 
@@ -74,3 +78,14 @@ def test_a_system_whose_models_have_no_price(tmp_path, router):
     assert found.versus[0].result.cost_difference is None
     assert any("told" in note for note in found.notes)
     assert Catalog.load().baseline == found.money.baseline
+
+
+def test_a_baseline_that_costs_nothing(tmp_path, router):
+    path = tmp_path / "catalog.toml"
+    path.write_text(SHIPPED_CATALOG.read_text().replace("output_price = 10.00", "output_price = 0"))
+    free = Router(router.artifact, router.policy, Catalog.load(path))
+    found = report_on(tmp_path, free, [MATH, GENERAL], traffic={"general": 1.0})
+    assert not math.isfinite(found.money.spends[0].saving.value)
+    assert math.isnan(found.traffic.saving(found.traffic.perfect))
+    assert any(sentence.endswith("at 1,000,000 requests.") for sentence in found.verdict)
+    assert "inf" not in page(found).partition("<main>")[2].partition("<script>")[0]

@@ -206,6 +206,15 @@ def test_the_command_writes_all_that_is_asked_for(files, tmp_path):
     assert json.loads(facts.read_text())["traffic"]["perfect"] == pytest.approx(0.4025)
 
 
+def test_nothing_is_half_written(files, tmp_path):
+    page = tmp_path / "r.html"
+    arguments = ["--report", str(page), "--fail-under", "nothing=1"]
+    assert run(app, ["evaluate", *map(str, files), *arguments]).exit_code == 1
+    arguments = ["--report", str(page), "--markdown", str(tmp_path / "no" / "r.md")]
+    assert run(app, ["evaluate", *map(str, files), *arguments]).exit_code == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_json_prints_and_never_overwrites_a_log(files, tmp_path):
     name = str(files[0])
     for arguments in ([name, "--json"], ["--json", name], [name, "--json", "--volume", "10"]):

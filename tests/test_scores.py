@@ -116,5 +116,5 @@ def test_coverage_by_hand():
 
 def test_the_mean_over_parts_counts_each_part_the_same():
     right, part = np.array([True, True, True, False]), np.array([0, 0, 0, 2])
-    figure = mean_accuracy(right, part, 3, Bootstrap(np.arange(4)))
+    figure = mean_accuracy(right, part, Bootstrap(np.arange(4)))
     assert figure.value == 0.5

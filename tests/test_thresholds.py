@@ -184,4 +184,10 @@ def test_the_command_says_what_is_wrong(tmp_path):
     log.write_text("")
     result = run(app, [*command, "--target", "at most 5% of traffic to math"])
     assert "the file has no rows" in result.stderr
-    assert not (tmp_path / "p.toml").exists()
+    log.write_text(TESTS[0].read_text())
+    policy = tmp_path / "inline.toml"
+    policy.write_text("thresholds = { math = 0.5 }\n" + SHIPPED_POLICY.read_text())
+    written = ["-o", str(tmp_path / "p.toml"), "--report", str(tmp_path / "p.html")]
+    target = ["--target", "at most 5% of traffic to math", "--policy", str(policy)]
+    assert "cannot be edited" in run(app, [*command, *target, *written]).stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"inline.toml", "log.jsonl"}

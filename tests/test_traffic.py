@@ -18,7 +18,7 @@ def test_the_classic_split_by_hand(tmp_path, router):
     by_hand = 0.2 + 0.052 + 0.15 + 0.0005
     assert traffic.perfect == pytest.approx(by_hand) == pytest.approx(0.4025)
     assert traffic.baseline_price == 10.00
-    assert traffic.saving == pytest.approx(0.95975)
+    assert traffic.saving(traffic.perfect) == pytest.approx(0.95975)
     assert traffic.arithmetic() == "80% × 0.25 + 10% × 0.52 + 5% × 3.00 + 5% × 0.01 = 0.4025"
     assert traffic.routed is None  # no row says how requests for vision or in Chinese fare
 

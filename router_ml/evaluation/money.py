@@ -7,6 +7,7 @@ vain: at least it is asked again of the right model, and the first answer's cost
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
@@ -15,9 +16,12 @@ from numpy.typing import NDArray
 
 from router_ml.catalog import Catalog
 from router_ml.evaluation.costs import Bill
-from router_ml.evaluation.evidence import Evidence, Said
+from router_ml.evaluation.evidence import Evidence
 from router_ml.evaluation.intervals import Bootstrap, Figure, Floats, figure_of, ratio
-from router_ml.evaluation.scores import confusion
+
+PERFECT = "perfect labels"
+Costs = NDArray[np.float64]
+"""What each of n requests costs, in US dollars."""
 
 MistakeKind = Literal["paid too much", "cannot do it", "harmless"]
 
@@ -114,104 +118,115 @@ def reckon(evidence: Evidence, catalog: Catalog, volume: int) -> Money:
         volume: requests a month.
 
     """
-    bill = Bill(evidence.columns.tokens)
-    models = [model or None for model in evidence.models]
-    ways = {**evidence.said, "perfect labels": evidence.truth}
-    costs = {name: bill.on(models, said.model, catalog) for name, said in ways.items()}
-    for model in (catalog.baseline, catalog.rank("cheapest")[0]):
-        costs[f"everything to {model}"] = bill.on([model], 0, catalog)
-    base = costs[f"everything to {catalog.baseline}"]
+    costs = _costs(evidence, catalog)
     priced = {name: cost for name, cost in costs.items() if np.isfinite(cost).all()}
+    base = costs[_everything_to(catalog.baseline)]
     spends = [_spend(name, cost, base, evidence.boot, volume) for name, cost in priced.items()]
-    first = evidence.name
     mistakes, repeated = [], None
-    if first in priced and "perfect labels" in priced:
-        parts = spend_parts(evidence, evidence.said[first], priced[first], volume)
+    cost, right_cost = priced.get(evidence.name), priced.get(PERFECT)
+    if cost is not None and right_cost is not None:
+        parts = spend_parts(evidence, cost, volume)
         spends[0] = msgspec.structs.replace(spends[0], parts=parts)
-        mistakes = mistake_prices(evidence, first, priced[first], priced["perfect labels"])
-        vain = ~evidence.right(first) & ~evidence.said[first].able
-        repeated = 1000 * float((priced[first] + vain * priced["perfect labels"]).mean())
-    unpriced = [name for name in costs if name not in priced]
+        mistakes = mistake_prices(evidence, cost, right_cost)
+        repeated = _with_repeats(evidence, cost, right_cost)
     return Money(
-        volume, catalog.baseline, spends, mistakes, repeated, _token_facts(evidence), unpriced
+        volume=volume,
+        baseline=catalog.baseline,
+        spends=spends,
+        mistakes=mistakes,
+        repeated_per_1000=repeated,
+        tokens=_token_facts(evidence),
+        unpriced=[name for name in costs if name not in priced],
     )
 
 
-def _spend(
-    name: str, cost: NDArray[np.float64], base: NDArray[np.float64], boot: Bootstrap, volume: int
-) -> Spend:
+def _costs(evidence: Evidence, catalog: Catalog) -> dict[str, Costs]:
+    """Return what each row costs by each way to route; NaN where a price is unknown."""
+    bill, models = Bill(evidence.columns.tokens), evidence.models
+    ways = {**evidence.said, PERFECT: evidence.truth}
+    costs = {name: bill.on(models, said.model, catalog) for name, said in ways.items()}
+    singles = (catalog.baseline, catalog.rank("cheapest")[0])
+    return costs | {_everything_to(model): bill.on([model], 0, catalog) for model in singles}
+
+
+def _everything_to(model: str) -> str:
+    return f"everything to {model}"
+
+
+def _with_repeats(evidence: Evidence, cost: Costs, right_cost: Costs) -> float:
+    said = evidence.said[evidence.name]
+    vain = ~evidence.right(evidence.name) & ~said.able
+    return float(1000 * (cost + vain * right_cost).mean())
+
+
+def _spend(name: str, cost: Costs, base: Costs, boot: Bootstrap, volume: int) -> Spend:
     spent, based, rows = boot.totals(cost), boot.totals(base), boot.totals()
     mean: Floats = ratio(spent, rows)[:, 0]
     saving = figure_of(1 - ratio(spent, based)[:, 0])
     return Spend(name, figure_of(1000 * mean), float(mean[0] * volume), saving)
 
 
-def spend_parts(
-    evidence: Evidence, said: Said, cost: NDArray[np.float64], volume: int
-) -> list[SpendPart]:
-    """Divide a system's spend by route and model, the dearest first.
+def spend_parts(evidence: Evidence, cost: Costs, volume: int) -> list[SpendPart]:
+    """Divide the evaluated system's spend by route and model, the dearest first.
 
     Args:
         evidence: n rows.
-        said: of them.
-        cost: float64 [n], US dollars.
+        cost: of each, [n].
         volume: requests a month.
 
     """
-    n, size = evidence.rows, len(evidence.models)
+    n, size, said = evidence.rows, len(evidence.models), evidence.said[evidence.name]
     cells = said.route.astype(np.int64) * size + said.model
     rows, sums = np.bincount(cells), np.bincount(cells, cost)
     parts = [
         SpendPart(
-            evidence.routes[at // size],
-            evidence.models[at % size] or "(unknown)",
-            int(rows[at]),
-            float(rows[at] / n),
-            float(1000 * sums[at] / n),
-            float(volume * sums[at] / n),
+            route=evidence.routes[at // size],
+            model=evidence.models[at % size],
+            rows=int(rows[at]),
+            share=float(rows[at] / n),
+            per_1000=float(1000 * sums[at] / n),
+            per_month=float(volume * sums[at] / n),
         )
         for at in np.flatnonzero(rows)
     ]
     return sorted(parts, key=lambda part: -part.per_1000)
 
 
-def mistake_prices(
-    evidence: Evidence, name: str, cost: NDArray[np.float64], right_cost: NDArray[np.float64]
-) -> list[MistakePrice]:
-    """Price a system's wrong routes by kind, the dearest first.
+def mistake_prices(evidence: Evidence, cost: Costs, right_cost: Costs) -> list[MistakePrice]:
+    """Price the evaluated system's wrong routes by kind, the dearest first.
 
     Args:
         evidence: n rows.
-        name: of the system.
-        cost: float64 [n], what its models cost.
-        right_cost: float64 [n], what the right ones do.
+        cost: what its models cost, [n].
+        right_cost: what the right ones do, [n].
 
     """
-    said, wrong = evidence.said[name], ~evidence.right(name)
-    extra = cost - right_cost
-    kinds: dict[MistakeKind, tuple[NDArray[np.bool_], NDArray[np.float64]]] = {
-        "cannot do it": (~said.able, cost),
-        "paid too much": (said.able & (extra > 0), extra),
-        "harmless": (said.able & (extra <= 0), extra),
-    }
-    found: list[MistakePrice] = []
-    for kind, (which, price) in kinds.items():
-        at = wrong & which
-        rows = confusion(evidence.truth.route[at], said.route[at], len(evidence.routes))
-        cells = evidence.truth.route[at] * len(evidence.routes) + said.route[at]
-        sums = np.bincount(cells, price[at], rows.size).reshape(rows.shape)
-        found += [
-            MistakePrice(
-                evidence.routes[true],
-                evidence.routes[given],
-                kind,
-                int(rows[true, given]),
-                float(sums[true, given] / rows[true, given]),
-                float(1000 * sums[true, given] / evidence.rows),
-            )
-            for true, given in zip(*np.nonzero(rows), strict=True)
-        ]
+    able, extra = evidence.said[evidence.name].able, cost - right_cost
+    found = [
+        *_mistakes_of("cannot do it", evidence, ~able, cost),
+        *_mistakes_of("paid too much", evidence, able & (extra > 0), extra),
+        *_mistakes_of("harmless", evidence, able & (extra <= 0), extra),
+    ]
     return sorted(found, key=lambda mistake: -mistake.per_1000)
+
+
+def _mistakes_of(
+    kind: MistakeKind, evidence: Evidence, which: NDArray[np.bool_], price: Costs
+) -> Iterator[MistakePrice]:
+    at = which & ~evidence.right(evidence.name)
+    size = len(evidence.routes)
+    cells = evidence.truth.route[at].astype(np.int64) * size
+    cells += evidence.said[evidence.name].route[at]
+    rows, sums = np.bincount(cells), np.bincount(cells, price[at])
+    for cell in np.flatnonzero(rows).tolist():
+        yield MistakePrice(
+            true_route=evidence.routes[cell // size],
+            given_route=evidence.routes[cell % size],
+            kind=kind,
+            rows=int(rows[cell]),
+            each=float(sums[cell] / rows[cell]),
+            per_1000=float(1000 * sums[cell] / evidence.rows),
+        )
 
 
 def _token_facts(evidence: Evidence) -> TokenFacts:

@@ -22,17 +22,15 @@ _UNDER_CHART = {"calibration", "coverage"}
 
 def page(report: Report) -> str:
     """Return a report as an HTML document; what rows say is escaped."""
+    about = report.about
+    title = escape(f"Routing with the artifact “{about.artifact}”, on {about.rows:,} requests")
     parts = list(sections(report))
-    title = (
-        f"Routing with the artifact {report.about.artifact!r}, on {report.about.rows:,} requests"
-    )
-    title = escape(title, quote=False)
     links = "".join(
         f'<a href="#part{at}">{escape(part.title)}</a>' for at, part in enumerate(parts) if at
     )
-    body = "".join(_section(at, part, report) for at, part in enumerate(parts))
-    body = body.replace("</section>", f"</section><nav aria-label=Contents>{links}</nav>", 1)
-    return _document(title, _tally(report) + body)
+    first, *rest = (_section(at, part, report) for at, part in enumerate(parts))
+    nav = f'<nav aria-label="Contents">{links}</nav>'
+    return _document(title, "".join((_tally(report), first, nav, *rest)))
 
 
 def section_page(title: str, parts: Sequence[tuple[Section, str]]) -> str:
@@ -72,12 +70,13 @@ def _text(name: str) -> str:
 
 
 def _tally(report: Report) -> str:
-    accuracy = report.main.accuracy
-    cards = [(f"{accuracy.value:.1%}", f"right way, {percent(accuracy).partition(' ')[2]}")]
+    accuracy, _, interval = percent(report.main.accuracy).partition(" ")
+    cards = [(accuracy, f"right way, {interval}")]
     spend = next((one for one in report.money.spends if one.name == report.system), None)
     if spend is not None:
+        saving = percent(spend.saving).partition(" ")[0]
         cards += [
-            (f"{spend.saving.value:.1%}", f"saved against {report.money.baseline} for everything"),
+            (saving, f"saved against {report.money.baseline} for everything"),
             (dollars(spend.per_1000.value), "per 1,000 requests"),
             (dollars(spend.per_month), f"a month at {report.money.volume:,} requests"),
         ]

@@ -19,7 +19,7 @@ for (const point of document.querySelectorAll("[data-tip]")) {
 // "US$1,234.5", "94.2% (…)" and "+12" sort by their first figure, everything else by its letters.
 function value(row, column) {
   const text = row.cells[column].textContent;
-  const figure = text.replace(/US\$|,/g, "").match(/^[-+]?\d*\.?\d+(e[-+]?\d+)?/);
+  const figure = text.replace(/US\$|,/g, "").replace("−", "-").match(/^[-+]?\d*\.?\d+(e[-+]?\d+)?/);
   return figure ? Number(figure[0]) : text;
 }
 

@@ -135,9 +135,7 @@ def system_report(evidence: Evidence, name: str) -> SystemReport:
     confident = np.isfinite(said.confidence).all()
     return SystemReport(
         accuracy(right, boot),
-        mean_accuracy(
-            right, evidence.columns.fields[:, source], len(evidence.values["source"]), boot
-        ),
+        mean_accuracy(right, evidence.columns.fields[:, source], boot),
         route_f1,
         macro_f1,
         error,

@@ -68,22 +68,17 @@ def accuracy(right: NDArray[np.bool_], boot: Bootstrap) -> Figure:
     return figure_of(ratio(boot.totals(right), boot.totals())[:, 0])
 
 
-def mean_accuracy(
-    right: NDArray[np.bool_], codes: NDArray[Any], size: int, boot: Bootstrap
-) -> Figure:
+def mean_accuracy(right: NDArray[np.bool_], codes: NDArray[Any], boot: Bootstrap) -> Figure:
     """Return the mean of the accuracies of several parts, each part counting the same.
 
     Args:
         right: [n].
         codes: int [n], each row's part.
-        size: how many parts there are.
         boot: resamples of those n rows.
 
     """
-    rows = boot.totals(cells=codes, size=size)
-    parts = ratio(boot.totals(right, codes, size), rows)
-    there = rows > 0
-    return figure_of(np.where(there, parts, 0).sum(axis=1) / np.maximum(1, there.sum(axis=1)))
+    weight = 1 / np.bincount(codes)[codes]  # a part's rows weigh one together
+    return figure_of(ratio(boot.totals(right * weight), boot.totals(weight))[:, 0])
 
 
 def confusion(true: NDArray[Any], given: NDArray[Any], size: int) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -210,20 +211,24 @@ def _traffic(report: Report) -> Section:
     ]
     columns = ("route", "share", "model", "price", "share × price", "price as routed")
     grid = Grid("US dollars per million output tokens", columns, rows)
-    saving = f"{traffic.saving:.2%}"
+    saving = _share(traffic.saving(traffic.perfect))
     text = [
         f"Each request on its route: {traffic.arithmetic()} US dollars per million output tokens, "
         f"against {traffic.baseline_price:.2f} if {traffic.baseline} gets everything: 1 − "
         f"{traffic.perfect:.4f} / {traffic.baseline_price:.2f} = {saving} saved."
     ]
     if traffic.routed is not None:
-        share = 1 - traffic.routed / traffic.baseline_price
+        share = _share(traffic.saving(traffic.routed))
         why = " It is less because some requests go to cheaper models that cannot do them."
         text.append(
             f"With the mistakes that {report.system} makes on each route: {traffic.routed:.4f}, "
-            f"{share:.2%} saved.{why * (traffic.routed < traffic.perfect)}"
+            f"{share} saved.{why * (traffic.routed < traffic.perfect)}"
         )
     return Section("traffic", "A traffic of given shares", text, [grid])
+
+
+def _share(saving: float) -> str:
+    return f"{saving:.2%}" if math.isfinite(saving) else "nothing"
 
 
 def _versus(report: Report) -> Iterator[Section]:

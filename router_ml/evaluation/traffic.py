@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -54,10 +55,9 @@ class Traffic(msgspec.Struct, frozen=True):
     baseline: str
     baseline_price: float
 
-    @property
-    def saving(self) -> float:
-        """The share that perfect routing saves."""
-        return 1 - self.perfect / self.baseline_price
+    def saving(self, price: float) -> float:
+        """Return the share of the baseline's price that another saves; NaN if that is free."""
+        return 1 - price / self.baseline_price if self.baseline_price else math.nan
 
     def arithmetic(self) -> str:
         """Write the sum out."""

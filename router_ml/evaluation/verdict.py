@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from router_ml.evaluation.comparison import Comparison
@@ -29,14 +30,16 @@ def verdict(report: Report) -> Iterator[str]:
 def _verdict_on_money(report: Report) -> Iterator[str]:
     money = report.money
     spend = next((spend for spend in money.spends if spend.name == report.system), None)
-    if spend is not None:
-        share = spend.saving
-        than = f"than {money.baseline} for everything"
-        yield (
-            f"Its models cost {dollars(spend.per_1000.value)} per 1,000 requests, "
-            f"{dollars(spend.per_month)} a month at {money.volume:,} requests: "
-            f"{abs(share.value):.1%} {'less' if share.value >= 0 else 'more'} {than}."
-        )
+    if spend is None:
+        return
+    share = spend.saving.value  # NaN if the baseline is free
+    relation = "less" if share >= 0 else "more"
+    than = f": {abs(share):.1%} {relation} than {money.baseline} for everything"
+    yield (
+        f"Its models cost {dollars(spend.per_1000.value)} per 1,000 requests, "
+        f"{dollars(spend.per_month)} a month at {money.volume:,} requests"
+        f"{than * math.isfinite(share)}."
+    )
 
 
 def _verdict_on_mistakes(report: Report) -> Iterator[str]:
