@@ -2,7 +2,7 @@
 
     python benchmarks/long_prompts.py FILE.jsonl.gz ... -o long.json
 
-Reads labelled rows and keeps those whose deciding turn is over 1,024 bytes; and makes
+Reads labelled rows and keeps those whose deciding turn is over 512 bytes; and makes
 others out of short labelled rows, put at the head, in the middle and at the tail of the
 longest general texts, so that where the request stands is known. The classifier stays
 the same: only the bytes it is given change.
@@ -24,7 +24,7 @@ import numpy as np
 from router_ml import Router, request
 from router_ml.examples import Example, read_examples
 
-LONG = 1024
+LONG = request.TURN_BYTES
 PASTES, REQUESTS = 40, 200
 
 
@@ -54,7 +54,7 @@ SCHEMES = (
 
 
 def read_by(scheme: Scheme, texts: Sequence[str]) -> list[request.ModelText]:
-    """Cut texts by a scheme instead of the one that text version 1 fixes."""
+    """Cut texts by a scheme instead of the one that the text version fixes."""
     data = [text.encode("utf-8", "replace") for text in texts]
     return [request.ModelText(_cut(row, scheme), b"", len(row) > scheme.total) for row in data]
 

@@ -11,18 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-TEXT_VERSION = 1
+TEXT_VERSION = 2
 
-TURN_BYTES = 1024
+TURN_BYTES = 512
 """How much of the turn that decides is read, in UTF-8 bytes."""
 CONTEXT_BYTES = 384
 """How much of the turns before it is read, in UTF-8 bytes."""
 
-_HEAD, _WINDOW, _WINDOWS = 352, 104, 3
+_HEAD, _WINDOW, _WINDOWS = 176, 52, 3
 """A long text is read as a head, windows spaced evenly, and a tail as long as the head."""
-
-_ENCODE_WHOLE = 4096
-"""Above so many characters a text is cut before it is encoded: 10 MB cost what 5 kB cost."""
 
 _TEXT_PARTS = {"text", "input_text", "output_text", "summary_text", "refusal"}
 _AUDIO_PARTS = {"input_audio", "audio", "audio_url"}
@@ -246,7 +243,7 @@ def user_turns(request: Request) -> int:
 
 
 def model_text(request: Request) -> ModelText:
-    """Choose and cut the text the classifier reads (text version 1).
+    """Choose and cut the text the classifier reads (text version 2).
 
     The turn that decides is the last user turn; without one, the last turn that says
     anything. Its context is every other turn before it, newest first, and the system
@@ -296,9 +293,9 @@ def _clip(text: str, budget: int) -> tuple[bytes, bool]:
     """Encode a text, or of a long one its head, evenly spaced windows, and its tail.
 
     A question in the middle of a paste is seen, and the cost is bounded: no more than
-    `budget` bytes are read, and no more than a few times as many characters encoded.
+    `budget` bytes are read, and no more characters encoded, be the text 1 kB or 10 MB.
     """
-    if len(text) > _ENCODE_WHOLE:
+    if len(text) > budget:
         return _sample(text, len(text)), True
     data = _encode(text)
     return (data, False) if len(data) <= budget else (_sample(data, len(data)), True)

@@ -9,6 +9,7 @@ import pytest
 from router_ml import Router
 from router_ml.artifact import find_artifact, load_artifact
 from router_ml.errors import ArtifactCorrupt, ArtifactNotFound
+from router_ml.request import TEXT_VERSION
 
 onnx = pytest.importorskip("onnx")
 
@@ -49,7 +50,7 @@ def graph(inputs, output="probabilities", shape=("batch", 6)):
     return model.SerializeToString()
 
 
-TOKENS = {"kind": "tokens", "text_version": 1, "max_tokens": 16}
+TOKENS = {"kind": "tokens", "text_version": TEXT_VERSION, "max_tokens": 16}
 
 
 @pytest.mark.parametrize(

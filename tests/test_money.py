@@ -5,8 +5,9 @@ from evaluations import GENERAL, MATH, report_on
 
 from router_ml import Catalog, Router
 from router_ml.catalog import SHIPPED_CATALOG
+from router_ml.evaluation.answers import Answer
 from router_ml.evaluation.page import page
-from router_ml.evaluation.systems import Answer, find_system
+from router_ml.evaluation.systems import find_system
 
 
 class Told:

@@ -183,6 +183,15 @@ def test_the_same_system_twice(files, router):
         make_report(files, router, twice)
 
 
+def test_predictions_of_other_rows(files, router, tmp_path):
+    path = written(tmp_path / "predictions.jsonl", [{"route": "general"}] * 7)
+    with pytest.raises(DataError, match="has 7 predictions for 6 rows"):
+        make_report(files, router, [find_system(str(path), router)])
+    path = written(path, [{"route": "general"}] * 6)
+    found = make_report(files, router, [find_system(str(path), router)])
+    assert found.systems["predictions.jsonl"].accuracy.value == pytest.approx(1 / 6)
+
+
 def test_floors(report):
     assert read_floor("accuracy=0.5").missed_by(report) == ""
     assert read_floor("recall.math=0.9").missed_by(report) == "recall.math is 0.5000, under 0.9."

@@ -11,6 +11,7 @@ from router_ml.classifier import feed_bytes
 from router_ml.errors import RecipeError, TrainingError
 from router_ml.request import model_text, read_request
 from router_ml.training import Recipe, clean, load_recipe, read_data, train
+from router_ml.training.byte_ngrams import Ngrams, bags
 from router_ml.training.heads import Calibration, Head
 from router_ml.training.ngram_encoder import NgramEncoder
 from router_ml.training.planting import plant
@@ -105,13 +106,14 @@ def test_the_byte_encoder_trains_exports_and_repeats(tmp_path):
     assert (tmp_path / "a/model.onnx").read_bytes() == (second.path / "model.onnx").read_bytes()
 
 
-def test_the_graph_computes_what_the_module_was_trained_to():
+@pytest.mark.parametrize("shapes", [(), (4, 8)])
+def test_the_graph_computes_what_the_module_was_trained_to(shapes):
     pytest.importorskip("sentence_transformers")
     import torch
 
     from router_ml.training.byte_encoder import ByteEncoder, joined
 
-    encoder = ByteEncoder((2, 3, 6), table_bits=12, width=8, hidden=16).eval()
+    encoder = ByteEncoder((2, 3, 6), table_bits=12, width=8, hidden=16, shapes=shapes).eval()
     encoder.quantize()
     turns = ["a", "now prove it", "x" * 95 + "yz", "证明根号2是无理数" * 20, "tab\tand\nline"]
     texts = [model_text(read_request(turn)) for turn in turns]
@@ -121,6 +123,16 @@ def test_the_graph_computes_what_the_module_was_trained_to():
         trained = encoder(encoder.preprocess([joined(text) for text in texts]))
     served = graph.run(None, feed_bytes(texts))[0]
     np.testing.assert_allclose(served, trained["sentence_embedding"].numpy(), atol=1e-5)
+
+
+def test_shapes_tell_apart_what_folded_bytes_do_not():
+    ngrams = Ngrams.make((2, 3), 12, seed=1, shapes=(3,))
+    found = [bags([(turn, b"")], ngrams).ids for turn in (b"x=12;", b"X=34;", b"y=12;")]
+    folded, shapes = found[0][:, :2], found[0][:, 2]
+    assert (found[1][:, :2] == folded).all()
+    assert (found[1][:, 2] != shapes).any()
+    assert (found[2][:, 2] == shapes).all()
+    assert (found[2][:, :2] != folded).any()
 
 
 def test_a_real_transformer(tmp_path):
@@ -267,7 +279,8 @@ def test_the_byte_encoder_is_a_sentence_transformers_module(tmp_path):
     sentence_transformers = pytest.importorskip("sentence_transformers")
     from router_ml.training.byte_encoder import ByteEncoder
 
-    model = sentence_transformers.SentenceTransformer(modules=[ByteEncoder(table_bits=10, width=8)])
+    encoder = ByteEncoder(table_bits=10, width=8, shapes=(4,))
+    model = sentence_transformers.SentenceTransformer(modules=[encoder])
     before = model.encode(["an invoice", "图中有几只猫"])
     model.save(str(tmp_path / "model"))
     place = str(tmp_path / "model")

@@ -16,19 +16,18 @@ import * as ort from "onnxruntime-node";
 const TOLERANCE = 1e-5;
 const SEPARATOR = 0x1e; // between a turn and its context; a text has no control characters
 
-// How text version 1 reads a prompt: router_ml/request.py, and here for one user turn.
-const TEXT_VERSION = 1;
-const TURN_BYTES = 1024;
-const ENCODE_WHOLE = 4096; // characters; a longer text is cut before it is encoded
-const HEAD = 352;
-const WINDOW = 104;
+// How text version 2 reads a prompt: router_ml/request.py, and here for one user turn.
+const TEXT_VERSION = 2;
+const TURN_BYTES = 512; // and characters: a longer text is cut before it is encoded
+const HEAD = 176;
+const WINDOW = 52;
 const WINDOWS = 3;
 const LONE_SURROGATE = /[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/g;
 
 /** Return the bytes the graph reads of a prompt: all of a short one, samples of a long one. */
 function bytesOf(prompt) {
-  const characters = prompt.length > ENCODE_WHOLE ? Array.from(prompt) : [];
-  if (characters.length > ENCODE_WHOLE) {
+  const characters = prompt.length > TURN_BYTES ? Array.from(prompt) : [];
+  if (characters.length > TURN_BYTES) {
     return sample(characters, (slice) => encode(slice.join("")));
   }
   const bytes = encode(prompt);

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router_ml.errors import EvaluationError
+from router_ml.evaluation.answers import Answer, Labelled, sure
 from router_ml.evaluation.intervals import Bootstrap
 from router_ml.evaluation.rows import NONE, Columns, Names, RowReader, label_matrix, stack
-from router_ml.evaluation.systems import Answer, Labelled, System
+from router_ml.evaluation.systems import System
 from router_ml.policy import Policy
 from router_ml.types import Decision
 
@@ -108,7 +109,7 @@ def gather(
     for rows in reader.chunks():
         decisions = [truth.truth(row.example) for row in rows]
         columns.append(reader.columns(rows))
-        true.append(keep([_certain(decision) for decision in decisions], decisions))
+        true.append(keep([sure(decision) for decision in decisions], decisions))
         for system in systems:
             said[system.name].append(keep(system.answer_many(rows), decisions))
         done(len(rows))
@@ -123,10 +124,6 @@ def gather(
         {field: tuple(names) for field, names in reader.values.items()},
         Bootstrap(_clusters(joined, reader)),
     )
-
-
-def _certain(decision: Decision) -> Answer:
-    return Answer(decision.route, decision.model, decision.labels)
 
 
 def _join(chunks: Sequence[Said]) -> Said:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router_ml.errors import EvaluationError
+from router_ml.evaluation.answers import Labelled
 from router_ml.evaluation.comparison import compare_systems
 from router_ml.evaluation.evidence import Evidence, Said, gather
 from router_ml.evaluation.facts import About, Report, SystemReport, Versus
@@ -30,7 +31,7 @@ from router_ml.evaluation.scores import (
     name_scores,
 )
 from router_ml.evaluation.slices import LENGTHS, SliceScore, score_slices
-from router_ml.evaluation.systems import Labelled, RoutedBy, System
+from router_ml.evaluation.systems import PredictionsFile, RoutedBy, System
 from router_ml.evaluation.traffic import plan_traffic, price_traffic
 from router_ml.evaluation.verdict import notes, verdict
 from router_ml.router import Router
@@ -73,6 +74,9 @@ def make_report(
     truth = Labelled(router.policy, router.catalog)
     evidence = gather(reader, [RoutedBy(router), *against], truth, router.policy, done)
     _check_fields(evidence, by)
+    for system in against:
+        if isinstance(system, PredictionsFile):
+            system.check_used_up()
     quoter, name = Quoter(reader, evidence), evidence.name
     report = Report(
         verdict=[],

@@ -14,42 +14,19 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-from router_ml.catalog import Catalog
-from router_ml.decider import Decider
 from router_ml.errors import DataError, EvaluationError
+from router_ml.evaluation.answers import Answer, Labelled, Reader, answer_of, sure
 from router_ml.evaluation.keywords import asked, keyword_labels
-from router_ml.evaluation.metrics import facts_of
 from router_ml.evaluation.rows import Row
-from router_ml.examples import Example, labels_of, read_rows
-from router_ml.policy import FACTS, NO_FACTS, Fact, Policy
+from router_ml.examples import read_rows
+from router_ml.policy import Policy
 from router_ml.router import Router
-from router_ml.types import Decision, Prediction
 
 KEYWORDS = "keyword rules"
-
-
-class Answer(NamedTuple):
-    """What a system says of one request.
-
-    Attributes:
-        route: where it goes.
-        model: the model that gets it; None if that is unknown.
-        labels: the labels that hold; None if the system knows none.
-        probabilities: label -> probability in [0, 1]; empty if it gives none.
-        confidence: of the route, in [0, 1]; None if it says nothing of that.
-
-    """
-
-    route: str
-    model: str | None
-    labels: tuple[str, ...] | None = None
-    probabilities: Mapping[str, float] = {}
-    confidence: float | None = None
 
 
 class System(Protocol):
@@ -62,16 +39,6 @@ class System(Protocol):
         ...
 
 
-def _answer(decision: Decision) -> Answer:
-    return Answer(
-        decision.route,
-        decision.model,
-        decision.labels,
-        decision.probabilities,
-        decision.confidence,
-    )
-
-
 class RoutedBy:
     """A router: an artifact, a policy and a catalog."""
 
@@ -81,31 +48,7 @@ class RoutedBy:
     def answer_many(self, rows: Sequence[Row]) -> list[Answer]:
         """Decide as the router does."""
         decisions = self.router.route_many(row.example.request for row in rows)
-        return [_answer(decision) for decision in decisions]
-
-
-class Labelled:
-    """A policy that is told labels, and is sure of them."""
-
-    def __init__(self, policy: Policy, catalog: Catalog) -> None:
-        self._decide = Decider(policy, catalog)
-        self._decide_once = lru_cache(maxsize=4096)(self._decide_labels)
-
-    def __call__(self, labels: tuple[str, ...], facts: frozenset[Fact] = NO_FACTS) -> Decision:
-        """Decide on a request that has these labels."""
-        return self._decide_once(labels, facts)
-
-    def _decide_labels(self, labels: tuple[str, ...], facts: frozenset[Fact]) -> Decision:
-        return self._decide(Prediction(labels, dict.fromkeys(labels, 1.0)), facts)
-
-    def truth(self, example: Example) -> Decision:
-        """Decide on a request by its true labels and its parts."""
-        return self(example.labels, facts_of(example) | self.asked(example))
-
-    def asked(self, example: Example) -> frozenset[Fact]:
-        """Return which conditions of the policy hold of a request."""
-        conditions = self._decide.conditions
-        return frozenset(conditions.holding(example.request)) if conditions else NO_FACTS
+        return [answer_of(decision) for decision in decisions]
 
 
 class Rules:
@@ -121,13 +64,9 @@ class Rules:
         examples = [row.example for row in rows]
         labels = [self._labels(asked(example)) for example in examples]
         return [
-            _sure(self._decide(row, self._decide.asked(example)))
+            sure(self._decide(row, self._decide.asked(example)))
             for row, example in zip(labels, examples, strict=True)
         ]
-
-
-def _sure(decision: Decision) -> Answer:
-    return Answer(decision.route, decision.model, decision.labels)
 
 
 def keyword_rules(router: Router) -> Rules:
@@ -158,78 +97,6 @@ def litellm_complexity(router: Router) -> Rules:
         return ("math",) if getattr(tier, "value", tier) == "REASONING" else ()
 
     return Rules("LiteLLM heuristics", labels, Labelled(router.policy, router.catalog))
-
-
-class Reader:
-    """Reads what a system of somebody else's answers: a route, labels, or an object of them."""
-
-    def __init__(self, router: Router) -> None:
-        policy = router.policy
-        self._decide = Labelled(policy, router.catalog)
-        self._labels = frozenset((*router.classifier.labels, *FACTS))
-        routes = dict.fromkeys(rule.route for rule in policy.rules)
-        self._models = {name: policy.choose_route(name).model for name in routes}
-
-    def read(self, given: Any) -> Answer:
-        """Read an answer.
-
-        Args:
-            given: a route; labels; or a mapping with `route`, or `labels` or `label`, and
-                perhaps `model` and `probabilities`. What is left out follows from the policy.
-
-        Raises:
-            ValueError: it is none of these, or names what the policy does not know.
-
-        """
-        if isinstance(given, Decision):
-            return _answer(given)
-        if isinstance(given, str):
-            return self._of_route(given)
-        if isinstance(given, Mapping):
-            return self._of_mapping(given)
-        if isinstance(given, Iterable):
-            return self._of_labels(given)
-        raise ValueError(f"{given!r:.80} is no route, no labels and no mapping of them")
-
-    def _of_route(self, route: str) -> Answer:
-        if route not in self._models:
-            known = ", ".join(self._models)
-            raise ValueError(f"{route!r:.80} is no route of the policy, which has {known}")
-        return Answer(route, self._models[route])
-
-    def _of_labels(self, labels: Iterable[Any]) -> Answer:
-        names = tuple(sorted(set(map(str, labels))))
-        unknown = [name for name in names if name not in self._labels]
-        if unknown:
-            known = ", ".join(sorted(self._labels))
-            raise ValueError(f"{unknown[0]!r:.80} is no label of the artifact, which has {known}")
-        return _sure(self._decide(names))
-
-    def _of_mapping(self, given: Mapping[str, Any]) -> Answer:
-        answer = None
-        if "labels" in given or "label" in given:
-            answer = self._of_labels(labels_of("", 0, dict(given))[0])
-        if isinstance(given.get("route"), str):
-            of_route = self._of_route(given["route"])
-            answer = of_route if answer is None else of_route._replace(labels=answer.labels)
-        if answer is None:
-            raise ValueError("it has neither `route` nor `labels`")
-        model = given.get("model")
-        return answer._replace(
-            model=model if isinstance(model, str) else answer.model,
-            probabilities=_probabilities(given.get("probabilities")),
-        )
-
-
-def _probabilities(given: Any) -> Mapping[str, float]:
-    if given is None:
-        return {}
-    usable = isinstance(given, Mapping) and all(
-        isinstance(p, int | float) and 0 <= p <= 1 for p in given.values()
-    )
-    if not usable:
-        raise ValueError("its `probabilities` are no mapping of labels to numbers in [0, 1]")
-    return {str(label): float(p) for label, p in given.items()}
 
 
 class Function:
@@ -290,21 +157,26 @@ class PredictionsFile:
 
         """
         self.name, self._path = path.name, path
+        self._answers: dict[str | int, Answer] = {}
+        self._by_id = False
+        self._next = 0
         reader = Reader(router)
-        answers: dict[Any, Answer] = {}
         for number, line in read_rows(path):
-            if number == 1 or not answers:
-                self._by_id = "id" in line
-            try:
-                key = line["id"] if self._by_id else len(answers)
-                answers[str(key) if self._by_id else key] = reader.read(line)
-            except KeyError as error:
-                raise DataError(path, number, "the line has no `id`, but the first has.") from error
-            except (ValueError, DataError) as error:
-                raise DataError(path, number, f"no prediction: {_problem(error)}.") from error
-        if not answers:
+            self._by_id = self._by_id or (not self._answers and "id" in line)
+            self._answers[self._key(number, line)] = self._read(reader, number, line)
+        if not self._answers:
             raise DataError(path, None, "the file has no rows.")
-        self._answers, self._next = answers, 0
+
+    def _key(self, number: int, line: Mapping[str, Any]) -> str | int:
+        if self._by_id and "id" not in line:
+            raise DataError(self._path, number, "the line has no `id`, but the first has.")
+        return str(line["id"]) if self._by_id else len(self._answers)
+
+    def _read(self, reader: Reader, number: int, line: Mapping[str, Any]) -> Answer:
+        try:
+            return reader.read(line)
+        except ValueError as error:
+            raise DataError(self._path, number, f"no prediction: {error}.") from error
 
     def answer_many(self, rows: Sequence[Row]) -> list[Answer]:
         """Look the answers up.
@@ -323,9 +195,20 @@ class PredictionsFile:
             raise DataError(self._path, None, f"has no prediction for the row {where}.")
         return self._answers[key]
 
+    def check_used_up(self) -> None:
+        """Check that no prediction is left over where they go by their place.
 
-def _problem(error: Exception) -> str:
-    return (error.problem if isinstance(error, DataError) else str(error)).rstrip(".")
+        Raises:
+            DataError: some are, so that they are hardly those of these rows.
+
+        """
+        if not self._by_id and self._next < len(self._answers):
+            raise DataError(
+                self._path,
+                None,
+                f"has {len(self._answers):,} predictions for {self._next:,} rows, and no `id` "
+                "that says which belong together.",
+            )
 
 
 def find_system(name: str, router: Router) -> System:

@@ -1,6 +1,6 @@
 """The project's own encoder as a sentence-transformers module, and how it is trained.
 
-    SentenceTransformer(modules=[ByteEncoder(orders=(2, 3, 4, 6))])
+    SentenceTransformer(modules=[ByteEncoder(orders=(2, 3, 4, 6), shapes=(4, 8))])
 
 works with that library's losses and trainer; `fit` is the short way to train it on
 labels. Needs the extra `encoders`.
@@ -34,13 +34,14 @@ class ByteEncoder(InputModule):
     """Hashed byte n-grams, a learned table, sums over segments of the text, one layer.
 
     Args:
-        orders: n-gram lengths in bytes.
+        orders: lengths in bytes of n-grams of folded bytes.
         table_bits: log2 of the table's rows.
         width: the table's columns.
         hidden: the layer's width; the embedding is the layer and the pooled sums.
         hash_seed: of the hash's multipliers.
         dropout: of the pooled features, in training.
         feature_dropout: share of n-grams left out, in training.
+        shapes: lengths in bytes of n-grams of shapes.
 
     """
 
@@ -52,6 +53,7 @@ class ByteEncoder(InputModule):
         "hash_seed",
         "dropout",
         "feature_dropout",
+        "shapes",
     ]
     save_in_root = True
 
@@ -64,12 +66,14 @@ class ByteEncoder(InputModule):
         hash_seed: int = 1,
         dropout: float = 0.3,
         feature_dropout: float = 0.1,
+        shapes: Sequence[int] = (),
     ) -> None:
         super().__init__()
-        self.orders, self.table_bits, self.hash_seed = list(orders), table_bits, hash_seed
+        self.orders, self.shapes = list(orders), list(shapes)
+        self.table_bits, self.hash_seed = table_bits, hash_seed
         self.width, self.hidden = width, hidden
         self.dropout, self.feature_dropout = dropout, feature_dropout
-        self.ngrams = Ngrams.make(orders, table_bits, hash_seed)
+        self.ngrams = Ngrams.make(orders, table_bits, hash_seed, shapes=shapes)
         self.table = nn.EmbeddingBag(1 << table_bits, width, mode="sum")
         nn.init.normal_(self.table.weight, std=0.05)
         self.drop = nn.Dropout(dropout)
@@ -182,6 +186,7 @@ def fit(
         recipe.hidden,
         dropout=recipe.dropout,
         feature_dropout=recipe.feature_dropout,
+        shapes=recipe.shapes,
     )
     width = encoder.get_embedding_dimension()
     head = nn.Sequential(nn.Dropout(recipe.dropout), nn.Linear(width, targets.shape[1]))

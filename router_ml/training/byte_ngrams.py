@@ -2,10 +2,14 @@
 
 The n-gram of `n` bytes at a position has the id
 
-    (m[0] * fold[b[0]] + ... + m[n-1] * fold[b[n-1]])  modulo  2 ** table_bits
+    (m[0] * view[b[0]] + ... + m[n-1] * view[b[n-1]])  modulo  2 ** table_bits
 
 with fixed random multipliers. Their size keeps every sum below 2**24, where float32
 is exact, so that one convolution computes all ids whatever the language or machine.
+
+A byte is viewed in two ways: folded, which says what word it is part of, and by its
+shape, a letter, digit or script. Shapes are few, so that long n-grams of them recur in
+texts that share no word: lines of code, equations, options, tables, verse.
 """
 
 from __future__ import annotations
@@ -35,7 +39,8 @@ class Ngrams(NamedTuple):
     """Which n-grams are hashed, and how.
 
     Attributes:
-        multipliers: float32 [orders, longest], zero beyond each order's length.
+        multipliers: float32 [orders, views, longest], zero beyond each order's length and
+            in the views it does not take; one view if all orders are of folded bytes.
         table_bits: log2 of the number of ids.
         edges: how many bytes the head and the tail of a turn have, at each scale.
 
@@ -52,14 +57,22 @@ class Ngrams(NamedTuple):
 
     @classmethod
     def make(
-        cls, orders: Sequence[int], table_bits: int, seed: int, edges: tuple[int, ...] = EDGES
+        cls,
+        orders: Sequence[int],
+        table_bits: int,
+        seed: int,
+        *,
+        shapes: Sequence[int] = (),
+        edges: tuple[int, ...] = EDGES,
     ) -> Ngrams:
-        """Draw multipliers for n-grams of these lengths."""
+        """Draw multipliers for n-grams of these lengths, of folded bytes and of shapes."""
         draw = np.random.default_rng(seed)
-        multipliers = np.zeros((len(orders), max(orders)), np.float32)
-        for row, order in enumerate(orders):
+        kinds = [(0, order) for order in orders] + [(1, order) for order in shapes]
+        longest = max(order for _, order in kinds)
+        multipliers = np.zeros((len(kinds), 2 if shapes else 1, longest), np.float32)
+        for row, (view, order) in enumerate(kinds):
             limit = min(_MULTIPLIER_LIMIT, _EXACT // (255 * order))
-            multipliers[row, :order] = draw.integers(1, limit, order)
+            multipliers[row, view, :order] = draw.integers(1, limit, order)
         return cls(multipliers, table_bits, edges)
 
 
@@ -86,14 +99,28 @@ def fold_table() -> NDArray[np.float32]:
     return table
 
 
-_FOLD = fold_table().astype(np.int64)
+def shape_table() -> NDArray[np.float32]:
+    """Return the shape of each byte: letters and digits alike but for case, a new line
+    unlike a space; a character of three bytes or more begins unlike one of two, since the
+    scripts of the East come first among them.
+    """
+    table = np.arange(256, dtype=np.float32)
+    table[ord("A") : ord("Z") + 1] = ord("A")
+    table[ord("a") : ord("z") + 1] = ord("a")
+    table[ord("0") : ord("9") + 1] = ord("0")
+    table[0x80:0xE3], table[0xE3:] = 200, 250
+    table[SEPARATOR] = 0
+    return table
+
+
+_VIEWS = np.stack([fold_table(), shape_table()]).astype(np.int64)
 
 
 def bags(texts: Sequence[tuple[bytes, bytes]], ngrams: Ngrams) -> Bags:
     """Hash the n-grams of (turn, context) pairs, laid out as the graph reads them."""
-    gap = ngrams.multipliers.shape[1]
+    gap = ngrams.multipliers.shape[2]
     joined = b"".join(turn + b"\x1e" + context + bytes(gap) for turn, context in texts)
-    ids = _ids(_FOLD[np.frombuffer(joined, np.uint8)], ngrams)
+    ids = _ids(np.frombuffer(joined, np.uint8), ngrams)
     spans = list(_spans(texts, gap, ngrams.edges))
     lengths = np.array([end - start for start, end in spans], np.int64)
     positions = np.concatenate([np.arange(start, end) for start, end in spans])
@@ -116,13 +143,14 @@ def _spans(
         start = last + gap
 
 
-def _ids(values: NDArray[np.int64], ngrams: Ngrams) -> NDArray[np.int64]:
-    orders, longest = ngrams.multipliers.shape
-    padded = np.concatenate([values, np.zeros(longest, np.int64)])
-    ids = np.zeros((len(values), orders), np.int64)
-    for offset in range(longest):
-        column = padded[offset : offset + len(values)]
-        ids += column[:, None] * ngrams.multipliers[None, :, offset].astype(np.int64)
+def _ids(data: NDArray[np.uint8], ngrams: Ngrams) -> NDArray[np.int64]:
+    orders, views, longest = ngrams.multipliers.shape
+    padded = np.concatenate([data, np.zeros(longest, np.uint8)])
+    seen = _VIEWS[:views, padded]
+    ids = np.zeros((len(data), orders), np.int64)
+    for row, view, offset in zip(*np.nonzero(ngrams.multipliers), strict=True):
+        factor = int(ngrams.multipliers[row, view, offset])
+        ids[:, row] += factor * seen[view, offset : offset + len(data)]
     return ids & ((1 << ngrams.table_bits) - 1)
 
 
@@ -146,7 +174,7 @@ def graph(
         the turn, then, if there is any, 0x1E and the context; zeros fill up.
 
     """
-    nodes = [*_hash_nodes(ngrams.multipliers.shape[1]), *_segment_nodes(ngrams.edges)]
+    nodes = [*_hash_nodes(ngrams), *_segment_nodes(ngrams.edges)]
     nodes += [*_pool_nodes(), *_layer_nodes(layer is not None)]
     width = ngrams.segments * table.shape[1] + (layer[0].shape[1] if layer else 0)
     inputs = [helper.make_tensor_value_info("bytes", TensorProto.UINT8, ["batch", 1, "length"])]
@@ -161,17 +189,24 @@ def graph(
     return model
 
 
-def _hash_nodes(longest: int) -> list[onnx.NodeProto]:
+def _hash_nodes(ngrams: Ngrams) -> list[onnx.NodeProto]:
     """Bytes -> ids; a byte of the context is looked up 256 places further on."""
     node = helper.make_node
+    _, views, longest = ngrams.multipliers.shape
+    view_nodes = [node("Gather", ["fold", "symbol"], ["folded" if views > 1 else "views"])]
+    if views > 1:
+        view_nodes += [
+            node("Gather", ["shape", "symbol"], ["shaped"]),
+            node("Concat", ["folded", "shaped"], ["views"], axis=1),
+        ]
     return [
         node("Cast", ["bytes"], ["byte"], to=TensorProto.INT32),
         node("Gather", ["separator", "byte"], ["separates"]),
         node("CumSum", ["separates", "length_axis"], ["separated"]),
         node("Min", ["separated", "one_alphabet"], ["context_offset"]),
         node("Add", ["byte", "context_offset"], ["symbol"]),
-        node("Gather", ["fold", "symbol"], ["value"]),
-        node("Conv", ["value", "multipliers"], ["hash"], pads=[0, longest - 1]),
+        *view_nodes,
+        node("Conv", ["views", "multipliers"], ["hash"], pads=[0, longest - 1]),
         node("Cast", ["hash"], ["whole_hash"], to=TensorProto.INT32),
         node("BitwiseAnd", ["whole_hash", "id_mask"], ["ids"]),
     ]
@@ -236,7 +271,8 @@ def _tensors(ngrams: Ngrams, table: NDArray[np.int8]) -> dict[str, NDArray]:
         "length_axis": np.array(2, np.int64),
         "one_alphabet": np.array(256, np.int32),
         "fold": np.tile(fold_table(), 2),
-        "multipliers": ngrams.multipliers[:, None, :],
+        **({"shape": np.tile(shape_table(), 2)} if ngrams.multipliers.shape[1] > 1 else {}),
+        "multipliers": ngrams.multipliers,
         "id_mask": np.array((1 << ngrams.table_bits) - 1, np.int32),
         "table": table,
         "turn_symbol": _symbols(1).astype(np.int32),

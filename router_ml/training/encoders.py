@@ -168,6 +168,7 @@ class BytesEncoder:
         self.about = {
             "kind": "bytes",
             "orders": list(recipe.orders),
+            "shapes": list(recipe.shapes),
             "table_bits": module.ngrams.table_bits,
             "width": module.width,
             "hidden": module.hidden,

@@ -53,6 +53,9 @@ class DataRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weights: dict[str, float] = {}
 
 
+Order = Annotated[int, msgspec.Meta(ge=1, le=8)]
+
+
 class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which encoder, and how it is trained.
 
@@ -64,6 +67,7 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         model: for "static" and "transformer": a path or hub name; for "shipped": an
             artifact to take the encoder from instead.
         orders: byte n-gram lengths of "ngrams" and "bytes".
+        shapes: lengths of n-grams of what kind of byte stands where, of "bytes".
         table_bits: log2 of the rows of their hashed table; None: 16 for "ngrams", 17 for
             "bytes".
         width: columns of the table; None: 128 for "ngrams", 32 for "bytes".
@@ -76,7 +80,8 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     kind: Literal["ngrams", "shipped", "bytes", "static", "transformer"] = "ngrams"
     model: str | None = None
-    orders: tuple[Annotated[int, msgspec.Meta(ge=1, le=8)], ...] = (2, 3, 4, 6)
+    orders: tuple[Order, ...] = (2, 3, 4, 6)
+    shapes: tuple[Order, ...] = ()
     table_bits: Annotated[int, msgspec.Meta(ge=8, le=20)] | None = None
     width: Positive | None = None
     hidden: Positive = 64
