@@ -22,6 +22,7 @@ run = CliRunner().invoke
 PROMPTS = Path(__file__).parent.parent / "training/prompts"
 EVERYDAY, MORE = PROMPTS / "everyday-general.jsonl", PROMPTS / "everyday-two.jsonl"
 TONGUES = PROMPTS / "test/world-languages.jsonl"
+CHINESE, MATHS = PROMPTS / "zh-chat-life.jsonl", PROMPTS / "math-formal.jsonl"
 
 
 @pytest.fixture(scope="module")
@@ -143,10 +144,10 @@ def test_the_order_of_files_is_no_drift(judge):
 
 def test_new_rows_are_ready_to_be_labelled(tmp_path):
     log, new = tmp_path / "log.jsonl", tmp_path / "new.jsonl"
-    strange = {"prompt": "แม่บ่นว่าติดมือถือ จะคุยกับแม่ยังไงดีไม่ให้ทะเลาะ", "id": "s", "labels": ["x"]}
-    known = EVERYDAY.read_text().splitlines()
+    strange = {"prompt": "Prove that 3 divides n^3 - n", "id": "s", "labels": ["x"]}
+    known = CHINESE.read_text().splitlines()
     log.write_text("\n".join([*known, json.dumps(strange), json.dumps(strange)]))
-    command = ["drift", str(log), "--against", str(EVERYDAY), "--new", str(new)]
+    command = ["drift", str(log), "--against", str(CHINESE), "--new", str(new)]
     result = run(app, command)
     assert result.exit_code == 0
     assert "MMD²" in result.stdout
@@ -162,10 +163,10 @@ def test_new_rows_are_ready_to_be_labelled(tmp_path):
 
 
 def test_no_more_new_rows_than_asked_for(judge):
-    found = measure_drift(judge, [TONGUES], [EVERYDAY], most=2)
-    every = measure_drift(judge, [TONGUES], [EVERYDAY])
+    found = measure_drift(judge, [MATHS], [CHINESE], most=2)
+    every = measure_drift(judge, [MATHS], [CHINESE])
     assert found.new == every.new[:2]
-    assert found.new_share == every.new_share > 0.01
+    assert found.new_share == every.new_share > 0.5
     assert all(row.distance > found.far for row in every.new)
 
 

@@ -163,28 +163,20 @@ def measure_drift(
 
 
 class _Known:
-    """The embeddings of a sample of the earlier log, around their mean and of length 1."""
+    """The embeddings of a sample of the earlier log, all of length 1."""
 
     def __init__(self, embedder: Embedder, sample: list[ModelText]) -> None:
         if len(sample) < 2:
             raise DataError("the earlier log", None, "has fewer than two rows of text.")
         self._embedder = embedder
-        self._raw = embedder.embed(sample)
-        self._mean = self._raw.mean(axis=0)
-        self._units = self._unit(self._raw)
+        self._units = _unit(embedder.embed(sample))
         likeness = self._units @ self._units.T
         np.fill_diagonal(likeness, -1)
         self.far = float(np.quantile(1 - likeness.max(axis=1), _FAR))
 
-    def _unit(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        centred = rows - self._mean
-        lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-        units: NDArray[np.float32] = centred / np.maximum(lengths, 1e-12)
-        return units
-
     def distances(self, texts: list[ModelText]) -> NDArray[np.float32]:
         """Return how far each text is from the nearest that is known, float32 [n]."""
-        likeness = self._unit(self._embedder.embed(texts)) @ self._units.T
+        likeness = _unit(self._embedder.embed(texts)) @ self._units.T
         nearest: NDArray[np.float32] = 1 - likeness.max(axis=1)
         return nearest
 
@@ -192,8 +184,14 @@ class _Known:
         """Test whether other texts come from the same distribution."""
         if len(sample) < 2:
             return None
-        now = self._unit(self._embedder.embed([sample[at] for at in _some(len(sample))]))
+        now = _unit(self._embedder.embed([sample[at] for at in _some(len(sample))]))
         return discrepancy(self._units[_some(len(self._units))], now)
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    units: NDArray[np.float32] = rows / np.maximum(lengths, 1e-12)
+    return units
 
 
 def _some(rows: int) -> list[int]:
