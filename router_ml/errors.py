@@ -14,6 +14,8 @@
     ├── TrainingError          data that no classifier can be learned from
     ├── DispatchError          a request that cannot be dispatched as its caller asks
     │   └── AllAttemptsFailed      no model answered; in router_ml.dispatch, an openai.APIError
+    ├── TargetError            a target for thresholds that cannot be read or met
+    ├── ReplayError            sending prompts to models, which cannot start or go on
     └── MissingExtra           an optional dependency that is not installed
 
 Every message is one sentence that says what is wrong, where, and what to do.
@@ -70,6 +72,14 @@ class EvaluationError(RouterMLError):
 
 class DispatchError(RouterMLError):
     """A request that cannot be dispatched as its caller, or the policy, asks."""
+
+
+class TargetError(RouterMLError):
+    """A target for thresholds that cannot be read, does not fit the policy, or cannot be met."""
+
+
+class ReplayError(RouterMLError):
+    """Sending prompts to models that cannot start or go on: a price unknown, the cap reached."""
 
 
 class MissingExtra(RouterMLError):  # noqa: N818
