@@ -23,18 +23,42 @@ from typer.core import TyperCommand
 from router_ml.artifact import find_artifact, load_artifact
 from router_ml.catalog import Catalog
 from router_ml.classifier import check_replay
-from router_ml.errors import DataError, MissingExtra, RouterMLError
+from router_ml.errors import (
+    DataError,
+    MissingExtra,
+    PolicyError,
+    ReplayError,
+    RouterMLError,
+    TargetError,
+)
+from router_ml.evaluation.drift import measure_drift, measure_label_drift
 from router_ml.evaluation.facts import encode_report
+from router_ml.evaluation.findings import (
+    chosen_section,
+    drift_section,
+    frontier_chart,
+    frontier_section,
+    label_drift_section,
+    outcomes_section,
+)
 from router_ml.evaluation.floors import read_floor
+from router_ml.evaluation.frontier import Frontier, choose
+from router_ml.evaluation.judging import Judge
 from router_ml.evaluation.label_errors import doubted_rows, doubts
 from router_ml.evaluation.latency import bench
 from router_ml.evaluation.markdown import markdown as as_markdown
-from router_ml.evaluation.page import page
+from router_ml.evaluation.outcome_evaluation import evaluate_outcomes
+from router_ml.evaluation.outcomes import read_outcomes
+from router_ml.evaluation.page import page, section_page
+from router_ml.evaluation.policy_text import policy_with
 from router_ml.evaluation.report import VOLUME, make_report
+from router_ml.evaluation.sections import Section
 from router_ml.evaluation.systems import find_system
+from router_ml.evaluation.targets import parse_target
+from router_ml.evaluation.thresholds import Chosen
 from router_ml.evaluation.traffic import read_shares
 from router_ml.examples import parse_row, read_lines, request_of
-from router_ml.policy import Policy
+from router_ml.policy import SHIPPED_POLICY, Policy
 from router_ml.problems import find_problems, find_unreachable
 from router_ml.request import Request
 from router_ml.router import Router, default_policy
@@ -45,6 +69,7 @@ from router_ml.tables import (
     show_decision,
     show_evaluations,
     show_report,
+    show_section,
     show_sources,
 )
 from router_ml.types import Decision
@@ -389,6 +414,217 @@ def _progress(stage: str, total: int | None, *, transient: bool = False) -> Iter
         yield lambda rows: bar.advance(task, rows)
 
 
+SeedOption = Annotated[
+    int, typer.Option(min=0, max=2**32, help="Of the draw that divides or samples rows.")
+]
+
+
+@app.command()
+def thresholds(
+    files: Annotated[list[Path], typer.Argument(help="A log, JSON Lines; labelled if need be.")],
+    target: Annotated[
+        str | None,
+        typer.Option(help="As in `at most 5% of traffic to moonshot-k2.5`; none: the frontier."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="A policy file.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML page.")] = None,
+    artifact: ArtifactOption = None,
+    policy: PolicyOption = None,
+    catalog: CatalogOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Choose thresholds for a target on one half of a log, measure them on the other.
+
+    \b
+    at most 5% of traffic to MODEL               needs no labelled rows
+    at most 5% of traffic to ROUTE by LABEL      says whose threshold moves
+    recall of LABEL >= 0.99
+    precision of LABEL >= 0.9
+    cheapest with accuracy >= 0.95
+    """
+    with _one_sentence():
+        judge = Judge(Router.load(artifact, policy=policy, catalog=catalog))
+        wanted = None
+        if target is not None:
+            wanted = parse_target(target, judge.router.policy, judge.labels)
+        elif output is not None:
+            raise TargetError("There is no policy to write without a --target.")
+        source = _policy_text(judge.router.policy, policy) if output else ""
+        with _sinks(report, output) as (to_page, to_policy):
+            chosen, drawn = choose(judge, files, wanted, seed)
+            parts = _parts(chosen, drawn)
+            if to_page is not None:
+                to_page.write(section_page("Thresholds", parts).encode())
+            if to_policy is not None and chosen is not None:
+                to_policy.write(policy_with(source, chosen.thresholds).encode())
+        if as_json:
+            typer.echo(msgspec.json.encode({"chosen": chosen, "frontier": drawn}).decode())
+        else:
+            for section, _ in parts:
+                show_section(section)
+
+
+def _policy_text(loaded: Policy, given: Path | None) -> str:
+    """Return the TOML of the policy that is loaded."""
+    if given is None and loaded != Policy.load():
+        raise PolicyError("The artifact has labels of its own: write a policy, and pass --policy.")
+    return (given or SHIPPED_POLICY).read_text(encoding="utf-8")
+
+
+def _parts(chosen: Chosen | None, drawn: Frontier | None) -> list[tuple[Section, str]]:
+    """Return what there is to say, each section with its chart."""
+    parts = [(chosen_section(chosen), "")] if chosen else []
+    return [*parts, (frontier_section(drawn), frontier_chart(drawn))] if drawn else parts
+
+
+@app.command()
+def outcomes(
+    files: Annotated[list[Path], typer.Argument(help="Outcome data, as `replay` writes them.")],
+    by: Annotated[
+        str | None, typer.Option(help="The label whose probability asks for the strong model.")
+    ] = None,
+    weak: Annotated[str | None, typer.Option(help="Of two models, the cheap one.")] = None,
+    strong: Annotated[str | None, typer.Option(help="And the good one.")] = None,
+    artifact: ArtifactOption = None,
+    policy: PolicyOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge a policy by what models really answered: quality and cost beside each of them."""
+    with _one_sentence():
+        router = Router.load(artifact, policy=policy, catalog=catalog)
+        rows = read_outcomes(files)
+        found = evaluate_outcomes(router, rows, by=by, weak=weak, strong=strong)
+        if as_json:
+            typer.echo(msgspec.json.encode(found).decode())
+        else:
+            show_section(outcomes_section(found))
+
+
+@app.command()
+def replay(
+    prompts: Annotated[Path, typer.Argument(help="Rows with prompt or messages, JSON Lines.")],
+    models: Annotated[str, typer.Option(help="Whom to ask: ids in the catalog, by commas.")],
+    output: Annotated[Path, typer.Option("-o", "--out", help="Results; those there are kept.")],
+    cap_usd: Annotated[float, typer.Option(min=0, help="The most that all results may cost.")],
+    base_url: Annotated[str | None, typer.Option(envvar="OPENAI_BASE_URL")] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="OPENAI_API_KEY", help="Is never written.")
+    ] = None,
+    scorer: Annotated[
+        str,
+        typer.Option(
+            help="exact, regex, numeric, json_schema[=FILE], judge=FILE or module:function."
+        ),
+    ] = "exact",
+    judge_model: Annotated[str | None, typer.Option(help="Which model judges.")] = None,
+    sample: Annotated[int, typer.Option(min=1, help="How many prompts.")] = 100,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Of an answer.")] = 1024,
+    concurrency: Annotated[int, typer.Option(min=1, help="Prompts under way at once.")] = 8,
+    timeout_s: Annotated[float, typer.Option(min=0.1, help="Of one attempt.")] = 120,
+    catalog: CatalogOption = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Send a sample of prompts to several models, score the answers, keep within a cap."""
+    with _one_sentence(), _needs_replay(), _results(output) as results:
+        from router_ml.replay import Budget, Endpoint, Replay, make_client, make_scorer, sample_rows
+
+        client = make_client(base_url, api_key, timeout_s)
+        budget = Budget(cap_usd, results.spent)
+        endpoint = Endpoint(client, Catalog.load(catalog), budget, max_tokens=max_tokens)
+        judge = make_scorer(scorer, endpoint, judge_model)
+        rows, left_out = sample_rows(prompts, sample, seed)
+        if left_out:
+            _err.print(f"{left_out:,} rows with an image or audio part are left out.")
+        names = [name.strip() for name in models.split(",") if name.strip()]
+        _replay(Replay(rows, names, endpoint, judge, results), concurrency, budget.spent)
+
+
+def _replay(prepared: Any, concurrency: int, spent: float) -> None:
+    import asyncio
+
+    done = prepared.summary
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("US${task.fields[spent]:.4f}"))
+    with Progress(*columns, TimeRemainingColumn(), console=_err) as bar:
+        task = bar.add_task("", total=len(prepared.pairs), spent=spent)
+        try:
+            asyncio.run(
+                prepared.run(concurrency, lambda usd: bar.update(task, advance=1, spent=usd))
+            )
+        except KeyboardInterrupt:
+            bar.stop()
+            _err.print("Stopped; the same command goes on from here.")
+            raise typer.Exit(130) from None
+        finally:
+            bar.stop()
+            _err.print(
+                f"{done.answered:,} answered now, {done.before:,} before; {done.failed:,} failed."
+            )
+    if done.failed:
+        raise ReplayError(
+            f"{done.failed:,} answers are missing; the file says why, and the same command "
+            "asks for them again."
+        )
+
+
+@contextmanager
+def _needs_replay() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtra("replay", "Replaying prompts") from error
+
+
+@contextmanager
+def _results(path: Path) -> Iterator[Any]:
+    from router_ml.replay import ResultsFile
+
+    with ResultsFile(path) as results:
+        yield results
+
+
+@app.command()
+def drift(
+    files: Annotated[list[Path], typer.Argument(help="The log, JSON Lines.")],
+    against: Annotated[
+        list[Path] | None, typer.Option(help="An earlier log; none: the artifact's label counts.")
+    ] = None,
+    new: Annotated[
+        Path | None, typer.Option(help="Where to write the new rows, to be labelled.")
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="How many of them at most.")] = 200,
+    artifact: ArtifactOption = None,
+    policy: PolicyOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether traffic has changed: routes, confidence, what is said; and what is new."""
+    with _one_sentence():
+        judge = Judge(Router.load(artifact, policy=policy, catalog=catalog))
+        if not against:
+            if new is not None:
+                raise DataError(new, None, "new rows need a log to differ from: --against FILE.")
+            _label_drift(judge, files, as_json)
+            return
+        with _sinks(new) as (to_label,):
+            found = measure_drift(judge, files, against, most)
+            if to_label is not None:
+                to_label.writelines(msgspec.json.encode(row.row) + b"\n" for row in found.new)
+        if as_json:
+            typer.echo(msgspec.json.encode(found).decode())
+        else:
+            show_section(drift_section(found))
+
+
+def _label_drift(judge: Judge, files: list[Path], as_json: bool) -> None:
+    found = measure_label_drift(judge, files)
+    if as_json:
+        typer.echo(msgspec.json.encode(found).decode())
+    else:
+        show_section(label_drift_section(found))
+
+
 @app.command("bench")
 def bench_command(
     artifact: ArtifactOption = None,
@@ -459,6 +695,86 @@ def info(
         else:
             out.print_json(encoded)
         check_replay(router.artifact, difference)
+
+
+@app.command("serve")
+def serve_command(
+    artifact: ArtifactOption = None,
+    policy: PolicyOption = None,
+    catalog: CatalogOption = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8790,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="ROUTER_ML_TOKEN", help="The bearer token that callers must have."),
+    ] = None,
+    body_bytes: Annotated[int, typer.Option(min=1, help="The longest body.")] = 8_000_000,
+    at_once: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 64,
+) -> None:
+    """Decide over HTTP, for gateways in any language; files that change are taken up."""
+    with _one_sentence():
+        try:
+            from router_ml.service.app import Limits, Service
+            from router_ml.service.server import serve as run
+        except ModuleNotFoundError as error:
+            raise MissingExtra("serve", "Serving") from error
+        from router_ml.reload import ReloadingRouter
+
+        with ReloadingRouter.load(artifact, policy=policy, catalog=catalog) as router:
+            service = Service(router, token=token or None, limits=Limits(body_bytes, at_once))
+            run(service, host, port, lambda url: _err.print(f"Deciding on {url}"))
+
+
+@app.command("conformance")
+def conformance_command(
+    url: Annotated[
+        str | None,
+        typer.Argument(help="A service that answers a posted payload with a `route`; none: ours."),
+    ] = None,
+    artifact: ArtifactOption = None,
+    policy: PolicyOption = None,
+    catalog: CatalogOption = None,
+) -> None:
+    """Check how chats of every shape are decided on; exit 1 if any is decided otherwise."""
+    from router_ml.conformance import ask_over_http, ask_router, failures, read_cases
+
+    with _one_sentence():
+        if url is None:
+            ask = ask_router(Router.load(artifact, policy=policy, catalog=catalog))
+        else:
+            ask = ask_over_http(url)
+        failed = list(failures(ask))
+        for case, answer in failed:
+            out.print(f"{case.id}: {answer.route} ({answer.reason}), not {case.route}")
+        out.print(
+            f"{len(read_cases()) - len(failed)} of {len(read_cases())} cases are as expected."
+        )
+        if failed:
+            raise typer.Exit(1)
+
+
+@app.command("litellm-config")
+def litellm_config_command(
+    policy: Annotated[Path, typer.Argument(help="Policy file (TOML).")],
+    artifact: ArtifactOption = None,
+    catalog: CatalogOption = None,
+) -> None:
+    """Print a configuration of LiteLLM's proxy that routes by a policy."""
+    with _one_sentence():
+        try:
+            from router_ml.integrations.litellm_config import configuration
+        except ModuleNotFoundError as error:
+            raise MissingExtra("litellm", "Writing LiteLLM's configuration") from error
+        router = Router.load(artifact, policy=policy, catalog=catalog)
+        files = {
+            "POLICY": policy,
+            "CATALOG": catalog,
+            "ARTIFACT": artifact and find_artifact(artifact),
+        }
+        environment = {
+            f"ROUTER_ML_{name}": str(Path(file).absolute()) for name, file in files.items() if file
+        }
+        typer.echo(configuration(router, environment), nl=False)
 
 
 def _versions() -> dict[str, str]:

@@ -8,11 +8,14 @@
     ├── CatalogError           a catalog file that cannot be used
     ├── PolicyError            a policy file that cannot be used, alone or with this artifact
     ├── DataError              a file of requests, labelled or not; names file and line
+    ├── RequestError           a request to the service that has no answer
     ├── RecipeError            a training recipe
     ├── EvaluationError        something to compare with, or a traffic, that cannot be used
     ├── TrainingError          data that no classifier can be learned from
     ├── DispatchError          a request that cannot be dispatched as its caller asks
     │   └── AllAttemptsFailed      no model answered; in router_ml.dispatch, an openai.APIError
+    ├── TargetError            a target for thresholds that cannot be read or met
+    ├── ReplayError            sending prompts to models, which cannot start or go on
     └── MissingExtra           an optional dependency that is not installed
 
 Every message is one sentence that says what is wrong, where, and what to do.
@@ -51,6 +54,10 @@ class PolicyError(RouterMLError):
     """A policy file that cannot be used, alone or with the loaded artifact and catalog."""
 
 
+class RequestError(RouterMLError):
+    """A request to the service that has no answer."""
+
+
 class RecipeError(RouterMLError):
     """A training recipe that cannot be used."""
 
@@ -65,6 +72,14 @@ class EvaluationError(RouterMLError):
 
 class DispatchError(RouterMLError):
     """A request that cannot be dispatched as its caller, or the policy, asks."""
+
+
+class TargetError(RouterMLError):
+    """A target for thresholds that cannot be read, does not fit the policy, or cannot be met."""
+
+
+class ReplayError(RouterMLError):
+    """Sending prompts to models that cannot start or go on: a price unknown, the cap reached."""
 
 
 class MissingExtra(RouterMLError):  # noqa: N818

@@ -9,12 +9,13 @@ from typing import Any
 
 from router_ml.artifact import Artifact, find_artifact, load_artifact
 from router_ml.catalog import Catalog
+from router_ml.chat import read_chat
 from router_ml.classifier import Classifier
 from router_ml.conversations import Conversations
 from router_ml.decider import NOTHING, Decider
 from router_ml.policy import NO_FACTS, SHIPPED_POLICY, Fact, Policy
 from router_ml.problems import check
-from router_ml.request import ModelText, Request, model_text, read_request
+from router_ml.request import ModelText, Request, model_text
 from router_ml.types import Decision, Tags
 
 _PARTS: dict[tuple[bool, bool], frozenset[Fact]] = {
@@ -96,7 +97,7 @@ class Router:
                 policy's `[sticky]` routes; an empty one is none.
 
         """
-        read = read_request(request)
+        read = read_chat(request)
         if not read.readable:
             return self._decide.unreadable()
         text = model_text(read)
@@ -117,7 +118,7 @@ class Router:
         return [decision for chunk in chunks for decision in self._route_chunk(chunk, tags)]
 
     def _route_chunk(self, requests: Sequence[Any], tags: Tags | None) -> Iterator[Decision]:
-        reads = [read_request(request) for request in requests]
+        reads = [read_chat(request) for request in requests]
         texts = [model_text(read) for read in reads]
         asked = [at for at, text in enumerate(texts) if text.says_something]
         rows: list[list[float] | None] = [None] * len(texts)

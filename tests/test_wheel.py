@@ -13,7 +13,8 @@ def test_the_wheel_carries_the_artifact_and_nothing_foreign(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     artifact = {"README.md", "config.json", "golden.jsonl", "model.onnx"}
     assert {f"router_ml/models/default/{name}" for name in artifact} <= set(names)
-    assert {"router_ml/policy.toml", "router_ml/catalog.toml", "router_ml/py.typed"} <= set(names)
+    data = {"policy.toml", "catalog.toml", "conformance.jsonl", "py.typed"}
+    assert {f"router_ml/{name}" for name in data} <= set(names)
     assert {f"router_ml/evaluation/report.{kind}" for kind in ("css", "js")} <= set(names)
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"router_ml"}

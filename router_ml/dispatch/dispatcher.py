@@ -7,6 +7,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from router_ml.chat import read_chat
 from router_ml.dispatch.body import Controls, controls_of, routed_body
 from router_ml.dispatch.call import Call
 from router_ml.dispatch.circuits import Circuits
@@ -15,7 +16,7 @@ from router_ml.dispatch.routing import Routing, Usage
 from router_ml.dispatch.telemetry import add_event, current_span
 from router_ml.dispatch.trials import Comparison, Decides, canary_key, canary_of, compare
 from router_ml.errors import DispatchError
-from router_ml.request import Request, read_request
+from router_ml.request import Request
 from router_ml.types import Decision
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Dispatcher:
         body = routed_body(options)
         if body is None:
             return None
-        controls, read = controls_of(body), read_request(body)
+        controls, read = controls_of(body), read_chat(body)
         router, is_canary = self._router_for(read, controls)
         routing = Routing(_decide(router, read, controls), [], canary=is_canary)
         shadow = self._compare(read, controls, routing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -68,21 +68,35 @@ class Point(NamedTuple):
 
 
 class Axes(NamedTuple):
-    """What a curve's axes say, and from where the vertical one runs to 1."""
+    """What a curve's axes say, and where they run: the vertical one to 1.
+
+    Attributes:
+        title, x, y: what they say.
+        bottom: where the vertical one begins.
+        left, right: where the horizontal one begins and ends.
+        tick: how a number on the horizontal one is written.
+
+    """
 
     title: str
     x: str
     y: str
     bottom: float = 0.0
+    left: float = 0.0
+    right: float = 1.0
+    tick: Callable[[float], str] = "{:.0%}".format
 
 
-def curve(points: Sequence[Point], axes: Axes, *, diagonal: bool = False) -> str:
-    """Draw shares against shares, each point with its interval.
+def curve(
+    points: Sequence[Point], axes: Axes, *, diagonal: bool = False, mark: Point | None = None
+) -> str:
+    """Draw shares against shares or amounts, each point with its interval.
 
     Args:
         points: from left to right.
         axes: their words.
         diagonal: whether to draw where both are equal.
+        mark: a point that stands out.
 
     """
     parts = [*_grid(axes)]
@@ -94,6 +108,8 @@ def curve(points: Sequence[Point], axes: Axes, *, diagonal: bool = False) -> str
     path = " ".join("{:.1f},{:.1f}".format(*_place(p.x, p.figure.value, axes)) for p in points)
     parts.append(f'<polyline class="line" points="{path}"/>')
     parts += (_point(point, axes) for point in points)
+    if mark is not None:
+        parts.append(f'<g class="mark">{_point(mark, axes)}</g>')
     return (
         f'<svg class="curve" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="group" '
         f'aria-label="{escape(axes.title)}">{"".join(parts)}</svg>'
@@ -102,20 +118,23 @@ def curve(points: Sequence[Point], axes: Axes, *, diagonal: bool = False) -> str
 
 def _place(x: float, y: float, axes: Axes) -> tuple[float, float]:
     up = (y - axes.bottom) / (1 - axes.bottom)
-    across = _LEFT + x * (_WIDTH - _LEFT - _RIGHT)
+    along = (x - axes.left) / (axes.right - axes.left)
+    across = _LEFT + along * (_WIDTH - _LEFT - _RIGHT)
     return across, _HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM)
 
 
 def _grid(axes: Axes) -> Iterator[str]:
-    left, floor = _place(0, axes.bottom, axes)
-    right, ceiling = _place(1, 1, axes)
+    left, floor = _place(axes.left, axes.bottom, axes)
+    right, ceiling = _place(axes.right, 1, axes)
     for step in range(5):
         share = step / 4
         value = axes.bottom + share * (1 - axes.bottom)
-        x, y = _place(share, value, axes)
+        amount = axes.left + share * (axes.right - axes.left)
+        x, y = _place(amount, value, axes)
         yield f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
         yield f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{100 * value:.4g}%</text>'
-        yield f'<text x="{x:.1f}" y="{floor + 16:.1f}" text-anchor="middle">{share:.0%}</text>'
+        told = axes.tick(amount)
+        yield f'<text x="{x:.1f}" y="{floor + 16:.1f}" text-anchor="middle">{told}</text>'
     middle = (left + right) / 2
     yield f'<text x="{middle}" y="{_HEIGHT - 8}" text-anchor="middle">{escape(axes.x)}</text>'
     centre = (floor + ceiling) / 2

@@ -33,6 +33,12 @@ def page(report: Report) -> str:
     return _document(title, "".join((_tally(report), first, nav, *rest)))
 
 
+def section_page(title: str, parts: Sequence[tuple[Section, str]]) -> str:
+    """Return sections, each with its chart or "", as an HTML document of the same make."""
+    body = (_part(at, section, chart) for at, (section, chart) in enumerate(parts))
+    return _document(escape(title, quote=False), "".join(body))
+
+
 def _document(title: str, body: str) -> str:
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -80,7 +86,10 @@ def _tally(report: Report) -> str:
 
 def _section(at: int, section: Section, report: Report) -> str:
     draw = _CHARTS.get(section.key)
-    chart = draw(report) if draw else ""
+    return _part(at, section, draw(report) if draw else "", report)
+
+
+def _part(at: int, section: Section, chart: str, report: Report | None = None) -> str:
     tables = "".join(_table(grid, report) for grid in section.grids)
     if section.key in _UNDER_CHART:
         tables = f"<details><summary>The same as a table</summary>{tables}</details>"
@@ -94,10 +103,10 @@ def _sentences(text: Sequence[str]) -> str:
     return "".join(f"<p>{escape(sentence)}</p>" for sentence in text)
 
 
-def _table(grid: Grid, report: Report) -> str:
+def _table(grid: Grid, report: Report | None) -> str:
     heading = f"<h3>{escape(grid.title)}</h3>" if grid.title else ""
     columns = "".join(f'<th scope="col">{escape(column)}</th>' for column in grid.columns)
-    if grid.is_confusion:
+    if grid.is_confusion and report is not None:
         rows = "".join(map(_confusion_row, grid.rows, _shades(report)))
     else:
         rows = "".join(map(_row, grid.rows))

@@ -1,0 +1,1 @@
+"""The router inside gateways that people already run."""
