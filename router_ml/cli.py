@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -24,7 +25,8 @@ from router_ml.classifier import check_replay
 from router_ml.errors import DataError, MissingExtra, RouterMLError
 from router_ml.evaluation import evaluate, evaluate_keywords
 from router_ml.evaluation.latency import bench
-from router_ml.examples import Example, parse_row, read_examples, read_lines, request_of
+from router_ml.examples import Example, read_examples, request_of
+from router_ml.logs import Mapping, Row, find_files, read_mapping, scan
 from router_ml.policy import FACTS, Policy
 from router_ml.problems import find_problems, find_unreachable
 from router_ml.request import Request
@@ -50,6 +52,14 @@ _CHUNK = 4096
 ArtifactOption = Annotated[str | None, typer.Option(help="Artifact directory or shipped name.")]
 PolicyOption = Annotated[Path | None, typer.Option(help="Policy file (TOML).")]
 CatalogOption = Annotated[Path | None, typer.Option(help="Catalog file (TOML).")]
+_LOG = (
+    "A file, a directory or a glob: JSON Lines, JSON, CSV (also .gz, .zst), Parquet, SQLite, "
+    "DuckDB (FILE::TABLE)."
+)
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="FIELD=PLACE", help="Where rows keep it: prompt=body.text."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")]
 
 
@@ -92,17 +102,19 @@ def route(
 
 @app.command()
 def classify(
-    source: Annotated[Path, typer.Argument(help="JSON Lines with prompt or messages; .gz too.")],
+    source: Annotated[str, typer.Argument(metavar="LOG", help=_LOG)],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write.")] = None,
+    mapping: MapOption = None,
     artifact: ArtifactOption = None,
     policy: PolicyOption = None,
     catalog: CatalogOption = None,
 ) -> None:
-    """Decide on every line of a file, in order; exit 1 if any line could not be read."""
+    """Decide on every row of a log, in order; exit 1 if any row could not be read."""
     with _one_sentence():
         router = Router.load(artifact, policy=policy, catalog=catalog)
+        places = read_mapping(mapping or ())
         with _sink(output) as sink:
-            bad = _classify(router, source, sink)
+            bad = _classify(router, find_files(source), places, sink)
         if bad:
             raise DataError(source, None, f"{bad} lines could not be read; each has its error.")
 
@@ -140,37 +152,38 @@ def _whole_file(output: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def _classify(router: Router, source: Path, sink: BinaryIO) -> int:
-    bad, chunk = 0, []
-    for numbered in read_lines(source):
-        chunk.append(numbered)
-        if len(chunk) == _CHUNK:
-            bad += _classify_chunk(router, source, chunk, sink)
-            chunk = []
-    return bad + _classify_chunk(router, source, chunk, sink)
+def _classify(router: Router, files: list[Path], mapping: Mapping, sink: BinaryIO) -> int:
+    rows = (row for path in files for row in scan(path, mapping))
+    bad = 0
+    while chunk := list(islice(rows, _CHUNK)):
+        answers = _classify_chunk(router, chunk, name_files=len(files) > 1)
+        sink.writelines(msgspec.json.encode(answer) + b"\n" for answer in answers)
+        bad += sum("error" in answer for answer in answers)
+    return bad
 
 
-def _classify_chunk(
-    router: Router, source: Path, chunk: list[tuple[int, bytes]], sink: BinaryIO
-) -> int:
-    rows: list[dict[str, Any]] = []
+def _classify_chunk(router: Router, rows: list[Row], name_files: bool) -> list[dict[str, Any]]:
+    answers: list[dict[str, Any]] = []
     requests: list[Request] = []
-    for number, line in chunk:
-        answer: dict[str, Any] = {}
-        rows.append(answer)
-        try:
-            row = parse_row(source, number, line)
-            if "id" in row:
-                answer["id"] = row["id"]
-            requests.append(request_of(source, number, row))
-        except DataError as error:
-            answer.update(error=error.problem, line=number)
-    decisions = iter(router.route_many(requests))
     for row in rows:
-        if "error" not in row:
-            row.update(_answer(next(decisions)))
-        sink.write(msgspec.json.encode(row) + b"\n")
-    return sum("error" in row for row in rows)
+        answer: dict[str, Any] = {"id": row.data["id"]} if "id" in row.data else {}
+        answers.append(answer)
+        try:
+            requests.append(request_of(*_readable(row)))
+        except DataError as error:
+            answer.update(error=error.problem, line=row.number)
+            answer |= {"file": error.path} if name_files else {}
+    decisions = iter(router.route_many(requests))
+    for answer in answers:
+        if "error" not in answer:
+            answer.update(_answer(next(decisions)))
+    return answers
+
+
+def _readable(row: Row) -> tuple[Path | str, int, dict[str, Any]]:
+    if row.problem is not None:
+        raise row.error()
+    return row.path, row.number, row.data
 
 
 def _answer(decision: Decision) -> dict[str, Any]:
