@@ -38,27 +38,24 @@ def open_bytes(path: Path | str) -> Iterator[BinaryIO]:
                 with gzip.open(raw) as file:
                     yield file  # type: ignore[misc]  # a GzipFile reads as a BinaryIO does
             elif start.startswith(_ZSTD):
-                with _zstd(raw) as file:
-                    yield file
+                yield _zstd(raw)
             else:
                 yield raw
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(path, None, "the gzip stream is broken or cut short.") from error
     except OSError as error:
+        if error.errno is None:  # pyarrow's own
+            raise DataError(path, None, "the zstd stream is broken or cut short.") from error
         raise DataError(path, None, f"cannot be read: {error.strerror or error}.") from error
 
 
-@contextmanager
-def _zstd(raw: BinaryIO) -> Iterator[BinaryIO]:
+def _zstd(raw: BinaryIO) -> BinaryIO:
+    """Decompress with pyarrow, which says when a stream is cut short; others just end."""
     try:
-        import zstandard
+        import pyarrow
     except ModuleNotFoundError as error:
         raise MissingExtra("logs", "Reading .zst") from error
-    stream = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-    try:
-        yield io.BufferedReader(stream, 1 << 17)
-    except zstandard.ZstdError as error:
-        raise OSError(f"the zstd stream is broken: {error}") from error
+    return io.BufferedReader(pyarrow.CompressedInputStream(raw, "zstd"), 1 << 17)
 
 
 def read_lines(path: Path | str) -> Iterator[tuple[int, bytes]]:
@@ -77,8 +74,7 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, bytes]]:
                 while len(line) == LONGEST and not line.endswith(b"\n"):
                     line = file.readline(LONGEST)
     except DataError as error:
-        at = number + 1 if "stream" in error.problem else None
-        raise DataError(path, at, error.problem) from error
+        raise DataError(path, number + 1 if number else None, error.problem) from error
 
 
 def read_jsonl(path: Path | str) -> Iterator[Row]:
