@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -22,11 +22,21 @@ from rich.text import Text
 from router_ml.artifact import find_artifact, load_artifact
 from router_ml.catalog import Catalog
 from router_ml.classifier import check_replay
-from router_ml.errors import DataError, MissingExtra, RouterMLError
+from router_ml.errors import DataError, MissingExtra, RecipeError, RouterMLError
 from router_ml.evaluation import evaluate, evaluate_keywords
 from router_ml.evaluation.latency import bench
 from router_ml.examples import Example, read_examples, request_of
-from router_ml.logs import Mapping, Row, find_files, read_mapping, scan
+from router_ml.logs import (
+    Broken,
+    Mapping,
+    Row,
+    Skipped,
+    find_files,
+    read_mapping,
+    refuse,
+    scan,
+    split_table,
+)
 from router_ml.policy import FACTS, Policy
 from router_ml.problems import find_problems, find_unreachable
 from router_ml.request import Request
@@ -35,8 +45,10 @@ from router_ml.tables import (
     out,
     show_bench,
     show_catalog,
+    show_contest,
     show_decision,
     show_evaluations,
+    show_list,
     show_sources,
 )
 from router_ml.types import Decision
@@ -48,6 +60,7 @@ app = typer.Typer(
 )
 _err = Console(stderr=True, markup=False, emoji=False)
 _CHUNK = 4096
+_FOLDS = 5
 
 ArtifactOption = Annotated[str | None, typer.Option(help="Artifact directory or shipped name.")]
 PolicyOption = Annotated[Path | None, typer.Option(help="Policy file (TOML).")]
@@ -59,6 +72,9 @@ _LOG = (
 MapOption = Annotated[
     list[str] | None,
     typer.Option("--map", metavar="FIELD=PLACE", help="Where rows keep it: prompt=body.text."),
+]
+SkipOption = Annotated[
+    bool, typer.Option("--skip-broken", help="Pass over rows that cannot be read, and count them.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")]
 
@@ -198,17 +214,21 @@ def _answer(decision: Decision) -> dict[str, Any]:
 
 @app.command("evaluate")
 def evaluate_command(
-    files: Annotated[list[Path], typer.Argument(help="Labelled JSON Lines.")],
+    files: Annotated[list[str], typer.Argument(metavar="LOG...", help=_LOG)],
+    mapping: MapOption = None,
+    skip_broken: SkipOption = False,
     artifact: ArtifactOption = None,
     policy: PolicyOption = None,
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare routing with labels: accuracy, confusion, calibration, and the keyword rules."""
-    with _one_sentence():
+    with _one_sentence(), _broken_rows(skip_broken) as broken:
         router = Router.load(artifact, policy=policy, catalog=catalog)
-        labels = router.classifier.labels
-        examples = [example for path in files for example in _read_known(path, labels)]
+        labels, places = router.classifier.labels, read_mapping(mapping or ())
+        read = (read_examples([path], mapping=places, broken=broken) for path in files)
+        known = (_known(path, some, labels) for path, some in zip(files, read, strict=True))
+        examples = list(chain.from_iterable(known))
         found = [evaluate(router.classifier, router.policy, examples, name="classifier")]
         if "math" in labels:
             found.append(evaluate_keywords(router.policy, examples, labels))
@@ -218,9 +238,8 @@ def evaluate_command(
             show_evaluations(found)
 
 
-def _read_known(path: Path, labels: Sequence[str]) -> list[Example]:
-    """Read a labelled file, and refuse a label that no route can follow from."""
-    examples = read_examples([path])
+def _known(path: str, examples: list[Example], labels: Sequence[str]) -> list[Example]:
+    """Refuse a label that no route can follow from."""
     known = {*labels, *FACTS}
     unknown = sorted({name for example in examples for name in example.labels if name not in known})
     if unknown:
@@ -241,26 +260,64 @@ PublicDataOption = Annotated[
 
 @app.command()
 def train(
-    source: Annotated[Path, typer.Argument(help="A recipe (TOML), or labelled JSON Lines.")],
+    source: Annotated[
+        str, typer.Argument(metavar="RECIPE_OR_LOG", help="A recipe (TOML), or a labelled log.")
+    ],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The artifact.")] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="`ngrams`, `shipped`, or a sentence-transformers model, name or path."),
+    ] = None,
+    mapping: MapOption = None,
+    skip_broken: SkipOption = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a better artifact too.")] = False,
     public_data: PublicDataOption = None,
 ) -> None:
-    """Train a classifier and write it as an artifact."""
-    with _one_sentence(), _needs_training():
+    """Train a classifier, say how good it is and beside what, and write it as an artifact."""
+    with _one_sentence(), _needs_training(), _broken_rows(skip_broken) as broken:
         from router_ml.training import train as run
 
-        recipe = _recipe(source, output.name if output else None)
+        recipe = _recipe(source, output.name if output else None, encoder, mapping)
         place = output or Path("models") / recipe.name
         trained = run(
-            recipe, place, base=source.parent, public_data=public_data, progress=_progress
+            recipe,
+            place,
+            base=Path(source).parent,
+            public_data=public_data,
+            progress=_progress,
+            broken=broken,
+            force=force,
         )
+        _show_trained(trained)
+
+
+def _show_trained(trained: Any) -> None:
+    found = trained.cross_validation
+    if found is None:
         show_evaluations(trained.evaluations)
-        out.print(f"Wrote {trained.path}; the graph agrees to {trained.parity:.1e}.")
+    else:
+        title = f"cross-validation: {found.folds} folds, {found.repeats} times"
+        show_contest(found.scores, title)
+        show_list("What to do next:", trained.advice)
+    out.print(f"Wrote {trained.path}; the graph agrees to {trained.parity:.1e}.")
+
+
+@contextmanager
+def _broken_rows(skip: bool) -> Iterator[Broken]:
+    """Refuse broken rows, or pass over them and say at the end which they were."""
+    skipped = Skipped()
+    yield skipped if skip else refuse
+    for error in skipped.first:
+        _err.print(Text.assemble(("skipped:", "yellow"), " ", str(error)), soft_wrap=True)
+    if skipped.count:
+        _err.print(f"Broken rows that were skipped: {skipped.count}.")
 
 
 @app.command()
 def unseen(
-    source: Annotated[Path, typer.Argument(help="A recipe (TOML), or labelled JSON Lines.")],
+    source: Annotated[
+        str, typer.Argument(metavar="RECIPE_OR_LOG", help="A recipe (TOML), or a labelled log.")
+    ],
     folds: Annotated[int, typer.Option(help="How many parts the sources are divided into.")] = 10,
     public_data: PublicDataOption = None,
     as_json: JsonOption = False,
@@ -270,7 +327,7 @@ def unseen(
         from router_ml.training import clean, evaluate_unseen, judge_unseen, read_data
 
         recipe = _recipe(source, None)
-        cleaned = clean(recipe, read_data(recipe, source.parent, public_data), _progress)
+        cleaned = clean(recipe, read_data(recipe, Path(source).parent, public_data), _progress)
         found = evaluate_unseen(recipe, judge_unseen(recipe, cleaned, folds, _progress))
         if as_json:
             typer.echo(msgspec.json.encode({e.name: e for e in found}).decode())
@@ -287,17 +344,33 @@ def _needs_training() -> Iterator[None]:
         raise MissingExtra("train", "Training") from error
 
 
-def _recipe(source: Path, name: str | None) -> Any:
-    """Load a recipe, or make the default one for a file of labelled rows."""
+def _recipe(
+    source: str,
+    name: str | None,
+    encoder: str | None = None,
+    mapping: list[str] | None = None,
+) -> Any:
+    """Load a recipe, or make the default one for a labelled log."""
     from router_ml.training import Recipe, load_recipe
-    from router_ml.training.recipe import DataRecipe
+    from router_ml.training.recipe import DataRecipe, EncoderRecipe
 
-    if source.suffix == ".toml":
-        return load_recipe(source)
-    if not source.is_file():
+    if source.endswith(".toml"):
+        if encoder or mapping:
+            raise RecipeError("--encoder and --map go with a log; a recipe says both itself.")
+        return load_recipe(Path(source))
+    files = find_files(source)
+    if not any(Path(split_table(str(path))[0]).exists() for path in files):
         raise DataError(source, None, "cannot be read: no such file.")
-    data = DataRecipe(files=(glob.escape(str(source.absolute())),))
-    return Recipe(name=name or source.name.split(".")[0], data=data)
+    data = DataRecipe(
+        files=tuple(glob.escape(str(path.absolute())) for path in files),
+        folds=_FOLDS,
+        map=read_mapping(mapping or ()),
+    )
+    known = {None: "ngrams", "ngrams": "ngrams", "shipped": "shipped"}
+    kind: Any = known.get(encoder, "transformer")
+    model = encoder if kind == "transformer" else None
+    named = name or Path(source).name.split(".")[0]
+    return Recipe(name=named, data=data, encoder=EncoderRecipe(kind=kind, model=model))
 
 
 @contextmanager

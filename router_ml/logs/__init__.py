@@ -3,7 +3,7 @@
 from router_ml.logs.mapping import Mapping, read_mapping
 from router_ml.logs.reading import Broken, Skipped, read_log, refuse, scan
 from router_ml.logs.row import Row
-from router_ml.logs.sources import find_files
+from router_ml.logs.sources import find_files, split_table
 
 __all__ = [
     "Broken",
@@ -15,4 +15,5 @@ __all__ = [
     "read_mapping",
     "refuse",
     "scan",
+    "split_table",
 ]
