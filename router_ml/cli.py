@@ -32,6 +32,7 @@ from router_ml.logs import (
     Row,
     Skipped,
     find_files,
+    read_log,
     read_mapping,
     refuse,
     scan,
@@ -75,6 +76,14 @@ MapOption = Annotated[
 ]
 SkipOption = Annotated[
     bool, typer.Option("--skip-broken", help="Pass over rows that cannot be read, and count them.")
+]
+ScrubOption = Annotated[
+    str,
+    typer.Option(
+        metavar="COUNTRY",
+        help="Take out e-mail addresses, phone numbers (as dialled in US, DE …), keys and card "
+        "numbers before anything else is done.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")]
 
@@ -270,6 +279,7 @@ def train(
     ] = None,
     mapping: MapOption = None,
     skip_broken: SkipOption = False,
+    scrub: ScrubOption = "",
     force: Annotated[bool, typer.Option("--force", help="Replace a better artifact too.")] = False,
     public_data: PublicDataOption = None,
 ) -> None:
@@ -277,7 +287,7 @@ def train(
     with _one_sentence(), _needs_training(), _broken_rows(skip_broken) as broken:
         from router_ml.training import train as run
 
-        recipe = _recipe(source, output.name if output else None, encoder, mapping)
+        recipe = _recipe(source, output.name if output else None, encoder, mapping, scrub)
         place = output or Path("models") / recipe.name
         trained = run(
             recipe,
@@ -311,6 +321,54 @@ def _broken_rows(skip: bool) -> Iterator[Broken]:
         _err.print(Text.assemble(("skipped:", "yellow"), " ", str(error)), soft_wrap=True)
     if skipped.count:
         _err.print(f"Broken rows that were skipped: {skipped.count}.")
+
+
+@app.command()
+def check(
+    source: Annotated[list[str], typer.Argument(metavar="LOG...", help=_LOG)],
+    mapping: MapOption = None,
+    skip_broken: SkipOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say which labels of a log are wrong or too few, row by row; exit 1 if any are."""
+    with _one_sentence(), _needs_training(), _broken_rows(skip_broken) as broken:
+        from router_ml.training import Recipe, check
+        from router_ml.training.recipe import DataRecipe
+
+        recipe = Recipe(data=DataRecipe(folds=_FOLDS))
+        rows = read_log(source, mapping=read_mapping(mapping or ()), broken=broken)
+        found = check(rows, recipe, broken, _progress)
+        if as_json:
+            typer.echo(msgspec.json.encode(found).decode())
+        else:
+            _show_findings(found)
+        if not found.clean:
+            raise typer.Exit(1)
+
+
+def _show_findings(found: Any) -> None:
+    layouts = ", ".join(f"{name} {count:,}" for name, count in found.layouts.items())
+    out.print(f"{found.rows:,} rows of {len(found.labels)} labels ({layouts}).", soft_wrap=True)
+    out.print(f"{found.repeated:,} repeat another; training leaves them out.")
+    small = [f"{name}: {count}" for name, count in found.small.items()]
+    show_list("Labels with too few distinct rows to learn:", small)
+    for title, some in (
+        ("The same words under different labels:", found.conflicts),
+        ("The same words in more than one file:", found.leaks),
+    ):
+        show_list(title, [f"{one.text}: {'; '.join(map(_place, one.rows))}" for one in some])
+    suspects = [f"{_place(one.row)}, {_said(one.said)}: {one.text}" for one in found.suspects]
+    show_list("Labels that are probably wrong, the surest first:", suspects)
+    if found.unjudged:
+        out.print(f"Wrong labels were not looked for: {found.unjudged}", soft_wrap=True)
+
+
+def _place(row: Any) -> str:
+    return f"{row.file}:{row.line} {'+'.join(row.labels) or '(none)'}"
+
+
+def _said(probabilities: dict[str, float]) -> str:
+    return ", ".join(f"{label} {p:.2f}" for label, p in probabilities.items())
 
 
 @app.command()
@@ -349,14 +407,17 @@ def _recipe(
     name: str | None,
     encoder: str | None = None,
     mapping: list[str] | None = None,
+    scrub: str = "",
 ) -> Any:
     """Load a recipe, or make the default one for a labelled log."""
     from router_ml.training import Recipe, load_recipe
     from router_ml.training.recipe import DataRecipe, EncoderRecipe
 
     if source.endswith(".toml"):
-        if encoder or mapping:
-            raise RecipeError("--encoder and --map go with a log; a recipe says both itself.")
+        if encoder or mapping or scrub:
+            raise RecipeError(
+                "--encoder, --map and --scrub go with a log; a recipe says all that itself."
+            )
         return load_recipe(Path(source))
     files = find_files(source)
     if not any(Path(split_table(str(path))[0]).exists() for path in files):
@@ -365,6 +426,7 @@ def _recipe(
         files=tuple(glob.escape(str(path.absolute())) for path in files),
         folds=_FOLDS,
         map=read_mapping(mapping or ()),
+        scrub=scrub,
     )
     known = {None: "ngrams", "ngrams": "ngrams", "shipped": "shipped"}
     kind: Any = known.get(encoder, "transformer")

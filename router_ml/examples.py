@@ -50,7 +50,11 @@ class Example(NamedTuple):
 
 
 def read_examples(
-    sources: Iterable[Path | str], *, mapping: Mapping | None = None, broken: Broken = refuse
+    sources: Iterable[Path | str],
+    *,
+    mapping: Mapping | None = None,
+    broken: Broken = refuse,
+    scrub: str = "",
 ) -> list[Example]:
     """Read labelled requests, in the order given.
 
@@ -59,12 +63,14 @@ def read_examples(
         mapping: where rows keep what they say, if their layout is not known.
         broken: told of rows that cannot be read or have no labels; by default the first
             is raised.
+        scrub: a country, as of `router_ml.logs.read_log`.
 
     Raises:
         DataError: a file is missing, empty, or no log; or what `broken` raises.
 
     """
-    return list(stream_examples(read_log(sources, mapping=mapping, broken=broken), broken))
+    rows = read_log(sources, mapping=mapping, broken=broken, scrub=scrub)
+    return list(stream_examples(rows, broken))
 
 
 def stream_examples(rows: Iterable[Row], broken: Broken = refuse) -> Iterator[Example]:

@@ -10,6 +10,7 @@ from router_ml.logs.files import read_file
 from router_ml.logs.layouts import recognise
 from router_ml.logs.mapping import Mapping
 from router_ml.logs.row import BLANK, Row
+from router_ml.logs.scrubbing import make_scrub, scrub_row
 from router_ml.logs.sources import find_files
 
 Broken = Callable[[DataError], object]
@@ -45,6 +46,7 @@ def read_log(
     *,
     mapping: Mapping | None = None,
     broken: Broken = refuse,
+    scrub: str = "",
 ) -> Iterator[Row]:
     """Yield the rows of a log in their order, each as the project says it.
 
@@ -53,12 +55,15 @@ def read_log(
             or zstd), Parquet, SQLite, DuckDB.
         mapping: where rows keep what they say, if their layout is not known.
         broken: told of rows that cannot be read; by default the first is raised.
+        scrub: a country, to take e-mail addresses, phone numbers as they are dialled there,
+            keys and card numbers out of what rows say; "": do not.
 
     Raises:
         DataError: a file is missing or has no rows, or what `broken` raises.
-        MissingExtra: a file is of a kind that needs the extra `logs`.
+        MissingExtra: a file needs the extra `logs`, or scrubbing the extra `scrub`.
 
     """
+    clean = make_scrub(scrub) if scrub else None
     for path in find_files(*sources):
         empty = True
         for row in scan(path, mapping):
@@ -66,7 +71,7 @@ def read_log(
                 continue
             empty = False
             if row.problem is None:
-                yield row
+                yield scrub_row(row, clean) if clean else row
             else:
                 broken(row.error())
         if empty:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router_ml.evaluation.contest import OURS, Said, label_f1
-from router_ml.evaluation.label_errors import doubts
+from router_ml.evaluation.label_errors import Doubt, doubts
 from router_ml.training.cross_validation import CrossValidation
-from router_ml.training.heads import calibrated
+from router_ml.training.heads import Array, calibrated
 from router_ml.training.prepare import Data
 from router_ml.training.recipe import Recipe
 from router_ml.training.unseen import Unseen, judged_unseen
@@ -47,12 +47,21 @@ def _rivals(found: CrossValidation) -> Iterator[str]:
 
 
 def _doubted(recipe: Recipe, unseen: Unseen) -> Iterator[str]:
-    data = unseen.data
-    fitted, _ = unseen.calibration(recipe.calibration, np.arange(len(unseen.raw)))
-    p = calibrated(unseen.raw, fitted, data.single_label)
-    count = len(doubts(p, data.targets > 0, data.labels, single_label=data.single_label))
+    count = len(doubted(unseen.data, probabilities_of(recipe, unseen)))
     if count:
         yield f"{count} rows have labels that are probably wrong: router-ml check lists them."
+
+
+def probabilities_of(recipe: Recipe, unseen: Unseen) -> Array:
+    """Return what was said of every row, calibrated on all of them, [n, labels]."""
+    fitted, _ = unseen.calibration(recipe.calibration, np.arange(len(unseen.raw)))
+    return calibrated(unseen.raw, fitted, unseen.data.single_label)
+
+
+def doubted(data: Data, probabilities: Array) -> list[Doubt]:
+    """Return the rows whose labels are probably wrong, the surest first."""
+    given, single = data.targets > 0, data.single_label
+    return doubts(probabilities, given, data.labels, single_label=single)
 
 
 def _weak(data: Data, said: Said) -> Iterator[str]:

@@ -26,7 +26,7 @@ from router_ml.training.heads import Array, fit_head
 from router_ml.training.prepare import Data, Rows, check_labels_remain
 from router_ml.training.progress import Done, Progress, silent
 from router_ml.training.recipe import Recipe
-from router_ml.training.rivals import rivals_of
+from router_ml.training.rivals import Rival, rivals_of
 from router_ml.training.split import Split, group_codes, group_folds
 from router_ml.training.unseen import Unseen, judged_unseen
 
@@ -94,10 +94,7 @@ def cross_validate(
     """
     folds = min(recipe.data.folds, int(data.targets.sum(0).min()))
     repeats = max(1, min(_MOST_REPEATS, _ROWS // len(data.targets)))
-    embeddings = _embed(recipe, data, progress)
-    with progress("Cross-validating", repeats * len(data.targets)) as done:
-        seeds = range(recipe.seed, recipe.seed + repeats)
-        rounds = [_round(recipe, data, embeddings, folds, seed, done) for seed in seeds]
+    rounds = _rounds(recipe, data, rivals_of(data), folds, repeats, progress)
     said = {name: [one.said[name] for one in rounds] for name in rounds[0].said}
     groups = group_codes(data.cleaned.examples, data.cleaned.groups)
     contest = Contest(data.targets > 0, said[OURS], Bootstrap(groups))
@@ -105,6 +102,31 @@ def cross_validate(
     if known is not None and known.fair.any():
         scores[known.name] = contest.score([known.said], known.fair)
     return CrossValidation(folds, repeats, rounds[0].unseen, scores)
+
+
+def judge_all(recipe: Recipe, data: Data, progress: Progress = silent) -> Unseen:
+    """Judge every row once by what learned from other rows, without any rival.
+
+    Raises:
+        TrainingError: a fold has all the rows of a label.
+
+    """
+    folds = min(recipe.data.folds, int(data.targets.sum(0).min()))
+    return _rounds(recipe, data, {}, folds, 1, progress)[0].unseen
+
+
+def _rounds(
+    recipe: Recipe,
+    data: Data,
+    rivals: dict[str, Rival],
+    folds: int,
+    repeats: int,
+    progress: Progress,
+) -> list[_Round]:
+    embeddings = _embed(recipe, data, progress)
+    with progress("Cross-validating", repeats * len(data.targets)) as done:
+        seeds = range(recipe.seed, recipe.seed + repeats)
+        return [_round(recipe, data, rivals, embeddings, folds, seed, done) for seed in seeds]
 
 
 def _embed(recipe: Recipe, data: Data, progress: Progress) -> Embeddings | None:
@@ -124,16 +146,22 @@ def _embed(recipe: Recipe, data: Data, progress: Progress) -> Embeddings | None:
 
 
 def _round(
-    recipe: Recipe, data: Data, embeddings: Embeddings | None, folds: int, seed: int, done: Done
+    recipe: Recipe,
+    data: Data,
+    rivals: dict[str, Rival],
+    embeddings: Embeddings | None,
+    folds: int,
+    seed: int,
+    done: Done,
 ) -> _Round:
     parts = list(group_folds(data.cleaned.examples, data.cleaned.groups, folds, seed))
     for seen, _ in parts:
         check_labels_remain(data, seen)
     raw, fold_of = np.zeros(data.targets.shape), np.zeros(len(data.targets), np.intp)
-    said = {name: np.zeros(data.targets.shape, np.bool_) for name in rivals_of(data)}
+    said = {name: np.zeros(data.targets.shape, np.bool_) for name in rivals}
     # One thread each, in processes of their own: twice as fast as fold after fold on all cores.
     workers = Parallel(n_jobs=-1 if len(raw) > _WORTH_PROCESSES else 1, return_as="generator")
-    judged = workers(delayed(_judge)(recipe, data, embeddings, *part) for part in parts)
+    judged = workers(delayed(_judge)(recipe, data, rivals, embeddings, *part) for part in parts)
     for fold, ((_, rows), (ours, others)) in enumerate(zip(parts, judged, strict=True)):
         raw[rows], fold_of[rows] = ours, fold
         for name, given in others.items():
@@ -146,17 +174,22 @@ def _round(
 
 
 def _judge(
-    recipe: Recipe, data: Data, embeddings: Embeddings | None, seen: Rows, judged: Rows
+    recipe: Recipe,
+    data: Data,
+    rivals: dict[str, Rival],
+    embeddings: Embeddings | None,
+    seen: Rows,
+    judged: Rows,
 ) -> tuple[Array, dict[str, Said]]:
     """Learn from some rows; return what the recipe and its rivals say of others."""
-    rivals = {name: rival(data, seen, judged) for name, rival in rivals_of(data).items()}
+    said = {name: rival(data, seen, judged) for name, rival in rivals.items()}
     if embeddings is not None:
         targets, weights = data.targets[seen], data.weights[seen]
         head = fit_head(
             recipe.head, embeddings[seen], targets, weights, data.single_label, recipe.seed
         )
-        return head.raw(embeddings[judged]), rivals
+        return head.raw(embeddings[judged]), said
     with tempfile.TemporaryDirectory() as scratch:
         learned_from = data._replace(split=Split(seen, _NONE, _NONE))
         fitted = fit(recipe, learned_from, Path(scratch), silent)
-        return fitted.raw(data.texts(judged), silent), rivals
+        return fitted.raw(data.texts(judged), silent), said

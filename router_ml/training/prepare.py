@@ -68,7 +68,7 @@ def read_data(
         raise RecipeError(
             "The recipe learns from public files alone: say where they lie with --public-data."
         )
-    return read_examples(files, mapping=recipe.data.map, broken=broken)
+    return read_examples(files, mapping=recipe.data.map, broken=broken, scrub=recipe.data.scrub)
 
 
 def clean(
