@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -27,6 +27,7 @@ from router_ml.errors import (
     DataError,
     MissingExtra,
     PolicyError,
+    RecipeError,
     ReplayError,
     RouterMLError,
     TargetError,
@@ -57,7 +58,19 @@ from router_ml.evaluation.systems import find_system
 from router_ml.evaluation.targets import parse_target
 from router_ml.evaluation.thresholds import Chosen
 from router_ml.evaluation.traffic import read_shares
-from router_ml.examples import parse_row, read_lines, request_of
+from router_ml.examples import request_of
+from router_ml.logs import (
+    Broken,
+    Mapping,
+    Row,
+    Skipped,
+    find_files,
+    read_log,
+    read_mapping,
+    refuse,
+    scan,
+    split_table,
+)
 from router_ml.policy import SHIPPED_POLICY, Policy
 from router_ml.problems import find_problems, find_unreachable
 from router_ml.request import Request
@@ -66,8 +79,10 @@ from router_ml.tables import (
     out,
     show_bench,
     show_catalog,
+    show_contest,
     show_decision,
     show_evaluations,
+    show_list,
     show_report,
     show_section,
     show_sources,
@@ -82,10 +97,30 @@ app = typer.Typer(
 _err = Console(stderr=True, markup=False, emoji=False)
 _CHUNK = 4096
 _PRINT = "-"
+_FOLDS = 5
 
 ArtifactOption = Annotated[str | None, typer.Option(help="Artifact directory or shipped name.")]
 PolicyOption = Annotated[Path | None, typer.Option(help="Policy file (TOML).")]
 CatalogOption = Annotated[Path | None, typer.Option(help="Catalog file (TOML).")]
+_LOG = (
+    "A file, a directory or a glob: JSON Lines, JSON, CSV (also .gz, .zst), Parquet, SQLite, "
+    "DuckDB (FILE::TABLE)."
+)
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="FIELD=PLACE", help="Where rows keep it: prompt=body.text."),
+]
+SkipOption = Annotated[
+    bool, typer.Option("--skip-broken", help="Pass over rows that cannot be read, and count them.")
+]
+ScrubOption = Annotated[
+    str,
+    typer.Option(
+        metavar="COUNTRY",
+        help="Take out e-mail addresses, phone numbers (as dialled in US, DE …), keys and card "
+        "numbers before anything else is done.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")]
 
 
@@ -128,17 +163,19 @@ def route(
 
 @app.command()
 def classify(
-    source: Annotated[Path, typer.Argument(help="JSON Lines with prompt or messages; .gz too.")],
+    source: Annotated[str, typer.Argument(metavar="LOG", help=_LOG)],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write.")] = None,
+    mapping: MapOption = None,
     artifact: ArtifactOption = None,
     policy: PolicyOption = None,
     catalog: CatalogOption = None,
 ) -> None:
-    """Decide on every line of a file, in order; exit 1 if any line could not be read."""
+    """Decide on every row of a log, in order; exit 1 if any row could not be read."""
     with _one_sentence():
         router = Router.load(artifact, policy=policy, catalog=catalog)
+        places = read_mapping(mapping or ())
         with _sink(output) as sink:
-            bad = _classify(router, source, sink)
+            bad = _classify(router, find_files(source), places, sink)
         if bad:
             raise DataError(source, None, f"{bad} lines could not be read; each has its error.")
 
@@ -176,37 +213,38 @@ def _whole_file(output: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def _classify(router: Router, source: Path, sink: BinaryIO) -> int:
-    bad, chunk = 0, []
-    for numbered in read_lines(source):
-        chunk.append(numbered)
-        if len(chunk) == _CHUNK:
-            bad += _classify_chunk(router, source, chunk, sink)
-            chunk = []
-    return bad + _classify_chunk(router, source, chunk, sink)
+def _classify(router: Router, files: list[Path], mapping: Mapping, sink: BinaryIO) -> int:
+    rows = (row for path in files for row in scan(path, mapping))
+    bad = 0
+    while chunk := list(islice(rows, _CHUNK)):
+        answers = _classify_chunk(router, chunk, name_files=len(files) > 1)
+        sink.writelines(msgspec.json.encode(answer) + b"\n" for answer in answers)
+        bad += sum("error" in answer for answer in answers)
+    return bad
 
 
-def _classify_chunk(
-    router: Router, source: Path, chunk: list[tuple[int, bytes]], sink: BinaryIO
-) -> int:
-    rows: list[dict[str, Any]] = []
+def _classify_chunk(router: Router, rows: list[Row], name_files: bool) -> list[dict[str, Any]]:
+    answers: list[dict[str, Any]] = []
     requests: list[Request] = []
-    for number, line in chunk:
-        answer: dict[str, Any] = {}
-        rows.append(answer)
-        try:
-            row = parse_row(source, number, line)
-            if "id" in row:
-                answer["id"] = row["id"]
-            requests.append(request_of(source, number, row))
-        except DataError as error:
-            answer.update(error=error.problem, line=number)
-    decisions = iter(router.route_many(requests))
     for row in rows:
-        if "error" not in row:
-            row.update(_answer(next(decisions)))
-        sink.write(msgspec.json.encode(row) + b"\n")
-    return sum("error" in row for row in rows)
+        answer: dict[str, Any] = {"id": row.data["id"]} if "id" in row.data else {}
+        answers.append(answer)
+        try:
+            requests.append(request_of(*_readable(row)))
+        except DataError as error:
+            answer.update(error=error.problem, line=row.number)
+            answer |= {"file": error.path} if name_files else {}
+    decisions = iter(router.route_many(requests))
+    for answer in answers:
+        if "error" not in answer:
+            answer.update(_answer(next(decisions)))
+    return answers
+
+
+def _readable(row: Row) -> tuple[Path | str, int, dict[str, Any]]:
+    if row.problem is not None:
+        raise row.error()
+    return row.path, row.number, row.data
 
 
 def _answer(decision: Decision) -> dict[str, Any]:
@@ -238,7 +276,9 @@ class _JsonToFile(TyperCommand):
 
 @app.command("evaluate", cls=_JsonToFile)
 def evaluate_command(
-    files: Annotated[list[Path], typer.Argument(help="Labelled JSON Lines.")],
+    files: Annotated[list[str], typer.Argument(metavar="LOG...", help=_LOG)],
+    mapping: MapOption = None,
+    skip_broken: SkipOption = False,
     artifact: ArtifactOption = None,
     policy: PolicyOption = None,
     catalog: CatalogOption = None,
@@ -268,7 +308,7 @@ def evaluate_command(
     ] = None,
 ) -> None:
     """Say how right routing is, what it costs and saves, and whether it is better than others."""
-    with _one_sentence():
+    with _one_sentence(), _broken_rows(skip_broken) as broken:
         router = Router.load(artifact, policy=policy, catalog=catalog)
         floors = [read_floor(text) for text in fail_under or ()]
         shares = None if traffic is None else read_shares(traffic)
@@ -281,6 +321,8 @@ def evaluate_command(
                     router,
                     systems,
                     by=by or (),
+                    mapping=read_mapping(mapping or ()),
+                    broken=broken,
                     volume=volume,
                     traffic=shares,
                     policy_name=_policy_source(router.policy, policy),
@@ -323,26 +365,113 @@ PublicDataOption = Annotated[
 
 @app.command()
 def train(
-    source: Annotated[Path, typer.Argument(help="A recipe (TOML), or labelled JSON Lines.")],
+    source: Annotated[
+        str, typer.Argument(metavar="RECIPE_OR_LOG", help="A recipe (TOML), or a labelled log.")
+    ],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The artifact.")] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="`ngrams`, `shipped`, or a sentence-transformers model, name or path."),
+    ] = None,
+    mapping: MapOption = None,
+    skip_broken: SkipOption = False,
+    scrub: ScrubOption = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace a better artifact too.")] = False,
     public_data: PublicDataOption = None,
 ) -> None:
-    """Train a classifier and write it as an artifact."""
-    with _one_sentence(), _needs_training():
+    """Train a classifier, say how good it is and beside what, and write it as an artifact."""
+    with _one_sentence(), _needs_training(), _broken_rows(skip_broken) as broken:
         from router_ml.training import train as run
 
-        recipe = _recipe(source, output.name if output else None)
+        recipe = _recipe(source, output.name if output else None, encoder, mapping, scrub)
         place = output or Path("models") / recipe.name
         trained = run(
-            recipe, place, base=source.parent, public_data=public_data, progress=_progress
+            recipe,
+            place,
+            base=Path(source).parent,
+            public_data=public_data,
+            progress=_progress,
+            broken=broken,
+            force=force,
         )
+        _show_trained(trained)
+
+
+def _show_trained(trained: Any) -> None:
+    found = trained.cross_validation
+    if found is None:
         show_evaluations(trained.evaluations)
-        out.print(f"Wrote {trained.path}; the graph agrees to {trained.parity:.1e}.")
+    else:
+        title = f"cross-validation: {found.folds} folds, {found.repeats} times"
+        show_contest(found.scores, title)
+        show_list("What to do next:", trained.advice)
+    out.print(f"Wrote {trained.path}; the graph agrees to {trained.parity:.1e}.")
+
+
+@contextmanager
+def _broken_rows(skip: bool) -> Iterator[Broken]:
+    """Refuse broken rows, or pass over them and say at the end which they were."""
+    skipped = Skipped()
+    yield skipped if skip else refuse
+    for error in skipped.first:
+        _err.print(Text.assemble(("skipped:", "yellow"), " ", str(error)), soft_wrap=True)
+    if skipped.count:
+        _err.print(f"Broken rows that were skipped: {skipped.count}.")
+
+
+@app.command()
+def check(
+    source: Annotated[list[str], typer.Argument(metavar="LOG...", help=_LOG)],
+    mapping: MapOption = None,
+    skip_broken: SkipOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say which labels of a log are wrong or too few, row by row; exit 1 if any are."""
+    with _one_sentence(), _needs_training(), _broken_rows(skip_broken) as broken:
+        from router_ml.training import Recipe, check
+        from router_ml.training.recipe import DataRecipe
+
+        recipe = Recipe(data=DataRecipe(folds=_FOLDS))
+        rows = read_log(source, mapping=read_mapping(mapping or ()), broken=broken)
+        found = check(rows, recipe, broken, _progress)
+        if as_json:
+            typer.echo(msgspec.json.encode(found).decode())
+        else:
+            _show_findings(found)
+        if not found.clean:
+            raise typer.Exit(1)
+
+
+def _show_findings(found: Any) -> None:
+    layouts = ", ".join(f"{name} {count:,}" for name, count in found.layouts.items())
+    out.print(f"{found.rows:,} rows of {len(found.labels)} labels ({layouts}).", soft_wrap=True)
+    out.print(f"{found.repeated:,} repeat another; training leaves them out.")
+    small = [f"{name}: {count}" for name, count in found.small.items()]
+    show_list("Labels with too few distinct rows to learn:", small)
+    for title, some in (
+        ("The same words under different labels:", found.conflicts),
+        ("The same words in more than one file:", found.leaks),
+    ):
+        show_list(title, [f"{one.text}: {'; '.join(map(_place, one.rows))}" for one in some])
+    suspects = [f"{_place(one.row)}, {_said(one.said)}: {one.text}" for one in found.suspects]
+    show_list("Labels that are probably wrong, the surest first:", suspects)
+    if found.unjudged:
+        out.print(f"Wrong labels were not looked for: {found.unjudged}", soft_wrap=True)
+
+
+def _place(row: Any) -> str:
+    return f"{row.file}:{row.line} {'+'.join(row.labels) or '(none)'}"
+
+
+def _said(probabilities: dict[str, float]) -> str:
+    return ", ".join(f"{label} {p:.2f}" for label, p in probabilities.items())
 
 
 @app.command()
 def unseen(
-    source: Annotated[Path, typer.Argument(help="A recipe (TOML), or labelled JSON Lines.")],
+    source: Annotated[
+        str, typer.Argument(metavar="RECIPE_OR_LOG", help="A recipe (TOML), or a labelled log.")
+    ],
     folds: Annotated[int, typer.Option(help="How many parts the sources are divided into.")] = 10,
     public_data: PublicDataOption = None,
     doubted: Annotated[
@@ -356,7 +485,7 @@ def unseen(
         from router_ml.training import clean, evaluate_unseen, judge_unseen, read_data
 
         recipe = _recipe(source, None)
-        cleaned = clean(recipe, read_data(recipe, source.parent, public_data), _progress)
+        cleaned = clean(recipe, read_data(recipe, Path(source).parent, public_data), _progress)
         judged = judge_unseen(recipe, cleaned, folds, _progress)
         found = evaluate_unseen(recipe, judged)
         if doubted is not None:
@@ -389,17 +518,37 @@ def _needs_training() -> Iterator[None]:
         raise MissingExtra("train", "Training") from error
 
 
-def _recipe(source: Path, name: str | None) -> Any:
-    """Load a recipe, or make the default one for a file of labelled rows."""
+def _recipe(
+    source: str,
+    name: str | None,
+    encoder: str | None = None,
+    mapping: list[str] | None = None,
+    scrub: str = "",
+) -> Any:
+    """Load a recipe, or make the default one for a labelled log."""
     from router_ml.training import Recipe, load_recipe
-    from router_ml.training.recipe import DataRecipe
+    from router_ml.training.recipe import DataRecipe, EncoderRecipe
 
-    if source.suffix == ".toml":
-        return load_recipe(source)
-    if not source.is_file():
+    if source.endswith(".toml"):
+        if encoder or mapping or scrub:
+            raise RecipeError(
+                "--encoder, --map and --scrub go with a log; a recipe says all that itself."
+            )
+        return load_recipe(Path(source))
+    files = find_files(source)
+    if not any(Path(split_table(str(path))[0]).exists() for path in files):
         raise DataError(source, None, "cannot be read: no such file.")
-    data = DataRecipe(files=(glob.escape(str(source.absolute())),))
-    return Recipe(name=name or source.name.split(".")[0], data=data)
+    data = DataRecipe(
+        files=tuple(glob.escape(str(path.absolute())) for path in files),
+        folds=_FOLDS,
+        map=read_mapping(mapping or ()),
+        scrub=scrub,
+    )
+    known = {None: "ngrams", "ngrams": "ngrams", "shipped": "shipped"}
+    kind: Any = known.get(encoder, "transformer")
+    model = encoder if kind == "transformer" else None
+    named = name or Path(source).name.split(".")[0]
+    return Recipe(name=named, data=data, encoder=EncoderRecipe(kind=kind, model=model))
 
 
 @contextmanager

@@ -1,24 +1,25 @@
-"""Files of requests and labelled requests: JSON Lines, plain or gzip.
+"""Labelled requests: rows of logs whose request and labels are known.
 
     {"prompt": "…", "labels": ["math"]}
     {"messages": [{"role": "user", "content": "…"}], "labels": []}
     {"prompt": "…", "label": "billing"}
 
-Optional keys: `id`, `source`, `license`, `lang`, `split`, `group`; others are ignored.
+Other layouts come down to these: see `router_ml.logs`. Optional keys: `id`, `source`,
+`license`, `lang`, `split`, `group`; others are ignored.
 """
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
+from router_ml.chat import read_chat
 from router_ml.errors import DataError
-from router_ml.request import ModelText, Request, model_text, read_request
+from router_ml.logs import Broken, Mapping, Row, read_log, refuse
+from router_ml.logs.lines import read_jsonl
+from router_ml.logs.row import BLANK
+from router_ml.request import ModelText, Request, model_text
 
 _LABEL_MAX = 100
 
@@ -51,62 +52,63 @@ class Example(NamedTuple):
         return self.request.has_image or self.request.has_audio
 
 
-def read_examples(paths: Iterable[Path | str]) -> list[Example]:
-    """Read labelled files, in the order given.
+def read_examples(
+    sources: Iterable[Path | str],
+    *,
+    mapping: Mapping | None = None,
+    broken: Broken = refuse,
+    scrub: str = "",
+) -> list[Example]:
+    """Read labelled requests, in the order given.
+
+    Args:
+        sources: as `router_ml.logs.read_log` takes them.
+        mapping: where rows keep what they say, if their layout is not known.
+        broken: told of rows that cannot be read or have no labels; by default the first
+            is raised.
+        scrub: a country, as of `router_ml.logs.read_log`.
 
     Raises:
-        DataError: a file is missing, empty, or no JSON Lines; a row has no prompt or
-            messages, or no labels. It names file and line.
+        DataError: a file is missing, empty, or no log; or what `broken` raises.
 
     """
-    examples: list[Example] = []
-    for path in paths:
-        before = len(examples)
-        examples += (example_of(path, *numbered) for numbered in read_rows(path))
-        if len(examples) == before:
-            raise DataError(path, None, "the file has no rows.")
-    return examples
+    rows = read_log(sources, mapping=mapping, broken=broken, scrub=scrub)
+    return list(stream_examples(rows, broken))
+
+
+def stream_examples(rows: Iterable[Row], broken: Broken = refuse) -> Iterator[Example]:
+    """Yield rows of a log as labelled requests; `broken` is told of those that are none."""
+    for row in rows:
+        try:
+            example = example_of(row.path, row.number, row.data)
+        except DataError as error:
+            broken(error)
+        else:
+            yield example
 
 
 def read_rows(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, object) of a JSON Lines file; blank lines are passed over.
+    """Yield (number, row) of one log, each row as the project says it.
+
+    Raises:
+        DataError: the file cannot be read or has no rows, or a row cannot be read.
+
+    """
+    return ((row.number, row.data) for row in read_log([path]))
+
+
+def read_objects(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number, object) of JSON Lines that are no log: answers, results.
 
     Raises:
         DataError: the file cannot be read, or a line is no JSON object.
 
     """
-    for number, line in read_lines(path):
-        if line.strip():
-            yield number, parse_row(path, number, line)
-
-
-def read_lines(path: Path | str) -> Iterator[tuple[int, bytes]]:
-    """Yield (line number, bytes) of every line of a plain or gzip file."""
-    opener = gzip.open if str(path).endswith(".gz") else open
-    number = 0
-    try:
-        with opener(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                yield number, line
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(path, number + 1, "the gzip stream is broken or cut short.") from error
-    except OSError as error:
-        raise DataError(path, None, f"cannot be read: {error.strerror or error}.") from error
-
-
-def parse_row(path: Path | str, number: int, line: bytes) -> dict[str, Any]:
-    """Parse one line as a JSON object, or raise DataError naming it."""
-    if not line.strip():
-        raise DataError(path, number, "the line is empty.")
-    try:
-        row = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(path, number, f"no JSON: {error}.") from error
-    except RecursionError as error:
-        raise DataError(path, number, "nested too deeply.") from error
-    if not isinstance(row, dict):
-        raise DataError(path, number, "a line must be a JSON object.")
-    return row
+    for row in read_jsonl(path):
+        if row.problem is None:
+            yield row.number, row.data
+        elif row.problem != BLANK:
+            raise row.error()
 
 
 def request_of(path: Path | str, number: int, row: dict[str, Any]) -> Request:
@@ -116,7 +118,7 @@ def request_of(path: Path | str, number: int, row: dict[str, Any]) -> Request:
         raise DataError(path, number, "a row needs either `prompt` or `messages`.")
     if prompt is not None and not isinstance(prompt, str):
         raise DataError(path, number, "`prompt` must be a string.")
-    request = read_request(prompt if prompt is not None else messages)
+    request = read_chat(prompt if prompt is not None else messages)
     if not request.readable or not request.turns:
         raise DataError(path, number, "`messages` must be a list of messages, at least one.")
     return request
@@ -136,7 +138,7 @@ def labels_of(path: Path | str, number: int, row: dict[str, Any]) -> tuple[tuple
 
 
 def example_of(path: Path | str, number: int, row: dict[str, Any]) -> Example:
-    """Read a row as a labelled request, or raise DataError naming the line."""
+    """Read a row as a labelled request, or raise DataError naming its line."""
     request = request_of(path, number, row)
     labels, single = labels_of(path, number, row)
     text = {

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from router_ml.catalog import Catalog
 from router_ml.evaluation import Evaluation
+from router_ml.evaluation.contest import Score
 from router_ml.evaluation.facts import Report
 from router_ml.evaluation.latency import Bench
 from router_ml.evaluation.sections import Section, sections
@@ -109,6 +112,26 @@ def show_section(section: Section) -> None:
             for row in grid.rows:
                 table.add_row(*row)
             out.print(table)
+
+
+def show_contest(scores: dict[str, Score], title: str) -> None:
+    """Show how right ways of labelling are on the same rows, and who is ahead of the first."""
+    columns = ("rows", "accuracy", "95% interval", "ahead by", "macro-F1")
+    table = _table(title, "", *columns)
+    for number, (name, score) in enumerate(scores.items()):
+        a, lead = score.accuracy, score.lead
+        ahead = f"{lead.low:+.3f} to {lead.high:+.3f}" if number else ""
+        figures = (f"{a.value:.3f}", f"{a.low:.3f} to {a.high:.3f}", ahead, f"{score.macro_f1:.3f}")
+        table.add_row(name, f"{score.rows:,}", *figures)
+    out.print(table)
+
+
+def show_list(title: str, sentences: Sequence[str]) -> None:
+    """Show sentences one below the other, none of them cut."""
+    if sentences:
+        out.print(title)
+        for sentence in sentences:
+            out.print(f"- {sentence}", soft_wrap=True, highlight=False)
 
 
 def _confusion(evaluation: Evaluation) -> None:

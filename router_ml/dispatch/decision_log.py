@@ -22,6 +22,7 @@ import msgspec
 from router_ml.dispatch.routing import Routing
 from router_ml.dispatch.trials import Comparison
 from router_ml.errors import DispatchError
+from router_ml.logs.scrubbing import Scrub, make_scrub
 from router_ml.request import Request, Turn
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class DecisionLog:
 
     Attributes:
         text: whether lines carry what the request says.
+        scrub: what is done to it before it is written.
 
     """
 
@@ -42,6 +44,7 @@ class DecisionLog:
         text: bool = False,
         max_bytes: int = 50_000_000,
         backups: int = 5,
+        scrub: str = "",
     ) -> None:
         """Open a file for appending.
 
@@ -50,12 +53,17 @@ class DecisionLog:
             text: whether to write what requests say; else its SHA-256 and length.
             max_bytes: the size from which a new file is begun.
             backups: how many older files are kept.
+            scrub: a country, to take e-mail addresses, phone numbers as they are dialled
+                there, keys and card numbers out of what is written; "": do not.
 
         Raises:
+            DataError: there is no such country.
+            MissingExtra: scrubbing needs the extra `scrub`.
             DispatchError: the file cannot be opened.
 
         """
         self.text = text
+        self.scrub: Scrub = make_scrub(scrub) if scrub else str
         try:
             self._file = RotatingFileHandler(
                 path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8"
@@ -99,13 +107,13 @@ def row_of(routing: Routing, duration_s: float, shadow: Comparison | None) -> di
     }
 
 
-def said_by(read: Request) -> dict[str, Any]:
+def said_by(read: Request, scrub: Scrub = str) -> dict[str, Any]:
     """Return what a request says, as `router-ml train` and `evaluate` read it.
 
     Images and audio are named and left out: only that they are there decides.
     """
     messages: list[dict[str, Any]] = [
-        {"role": _sayable(turn.role), "content": _sayable(turn.text)} for turn in read.turns
+        {"role": _sayable(turn.role), "content": _sayable(scrub(turn.text))} for turn in read.turns
     ]
     parts = {"image_url": read.has_image, "input_audio": read.has_audio}
     carried = [{"type": kind} for kind, is_there in parts.items() if is_there]

@@ -110,7 +110,8 @@ class Dispatcher:
         if span is not None:
             add_event(span, row)
         if self._decision_log is not None:
-            self._decision_log.write(row | said_by(read) if self._decision_log.text else row)
+            to = self._decision_log
+            to.write(row | said_by(read, to.scrub) if to.text else row)
 
 
 def _decide(router: Decides, read: Request, controls: Controls) -> Decision:

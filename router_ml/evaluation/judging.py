@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from router_ml.decider import NOTHING, Decider
-from router_ml.errors import DataError
 from router_ml.examples import read_rows, request_of
 from router_ml.policy import Fact
 from router_ml.request import ModelText, Request, model_text
@@ -107,9 +106,6 @@ def read_log(path: Path | str) -> Iterator[LogRow]:
         DataError: the file cannot be read or has no rows, or a line is no request.
 
     """
-    number = 0
     for number, data in read_rows(path):
         request = request_of(path, number, data)
         yield LogRow(path, number, data, request, model_text(request))
-    if not number:
-        raise DataError(path, None, "the file has no rows.")

@@ -26,7 +26,7 @@ import msgspec
 from router_ml.catalog import Catalog
 from router_ml.errors import DataError
 from router_ml.evaluation.costs import cost_of, tokens_of
-from router_ml.examples import read_rows, request_of
+from router_ml.examples import read_objects, request_of
 from router_ml.request import Request
 from router_ml.types import Probability
 
@@ -91,7 +91,7 @@ def read_outcomes(paths: Iterable[Path | str]) -> list[Outcome]:
     found: dict[str, Outcome] = {}
     paths = list(paths)
     for path in paths:
-        for number, row in read_rows(path):
+        for number, row in read_objects(path):
             request = request_of(path, number, row)
             results = results_of(path, number, row)
             judged = {

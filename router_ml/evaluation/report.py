@@ -34,6 +34,8 @@ from router_ml.evaluation.slices import LENGTHS, SliceScore, score_slices
 from router_ml.evaluation.systems import PredictionsFile, RoutedBy, System
 from router_ml.evaluation.traffic import plan_traffic, price_traffic
 from router_ml.evaluation.verdict import notes, verdict
+from router_ml.logs import Broken, refuse
+from router_ml.logs import Mapping as Places
 from router_ml.router import Router
 
 VOLUME = 1_000_000
@@ -46,6 +48,8 @@ def make_report(
     against: Sequence[System] = (),
     *,
     by: Sequence[str] = (),
+    mapping: Places | None = None,
+    broken: Broken = refuse,
     volume: int = VOLUME,
     traffic: Mapping[str, float] | None = None,
     policy_name: str = "shipped",
@@ -55,10 +59,11 @@ def make_report(
     """Evaluate a router on labelled files, in bounded memory: rows stream by.
 
     Args:
-        files: JSON Lines of labelled requests.
+        files: logs of labelled requests.
         router: what is evaluated; its policy says which route true labels take.
         against: what it is compared with.
         by: further fields of the rows to slice by.
+        mapping, broken: as of `router_ml.logs.read_log`.
         volume: requests a month.
         traffic: route -> share, a traffic to reckon with.
         policy_name, catalog_name: what the report calls them.
@@ -69,7 +74,7 @@ def make_report(
         EvaluationError: a system or the traffic cannot be used.
 
     """
-    reader = RowReader(files, router.classifier.labels, by)
+    reader = RowReader(files, router.classifier.labels, by, mapping=mapping, broken=broken)
     planned = plan_traffic(traffic or {}, router.policy, router.catalog)
     truth = Labelled(router.policy, router.catalog)
     evidence = gather(reader, [RoutedBy(router), *against], truth, router.policy, done)

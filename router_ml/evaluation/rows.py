@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from router_ml.errors import DataError
 from router_ml.evaluation.costs import tokens_of
-from router_ml.examples import Example, example_of, parse_row, read_lines, read_rows
+from router_ml.examples import Example, example_of
+from router_ml.logs import Broken, find_files, read_log, refuse, scan
+from router_ml.logs import Mapping as Places
 from router_ml.policy import FACTS
 
 CHUNK = 8_192
@@ -85,32 +87,42 @@ class RowReader:
     """
 
     def __init__(
-        self, files: Sequence[Path | str], labels: Sequence[str], by: Sequence[str] = ()
+        self,
+        files: Sequence[Path | str],
+        labels: Sequence[str],
+        by: Sequence[str] = (),
+        *,
+        mapping: Places | None = None,
+        broken: Broken = refuse,
     ) -> None:
         """Prepare to read.
 
         Args:
-            files: JSON Lines, plain or gzip; regular ones, for they are read twice.
+            files: as `router_ml.logs.read_log` takes them; regular ones, for they are read
+                twice.
             labels: that a row may have, besides the facts "vision" and "audio".
             by: further fields of the rows to keep.
+            mapping: where rows keep what they say, if their layout is not known.
+            broken: told of rows that cannot be used; by default the first is raised.
 
         Raises:
-            DataError: a file is no regular one.
+            DataError: a file is no regular one, or a directory or glob has none.
 
         """
-        self.files, self.labels = tuple(files), tuple(labels)
+        self.files, self.labels = tuple(find_files(*files)), tuple(labels)
         self._known = frozenset((*labels, *FACTS))
+        self._mapping, self._broken = mapping, broken
         self.values = {field: Names() for field in dict.fromkeys((*FIELDS, *by))}
         for path in self.files:
-            if Path(path).exists() and not Path(path).is_file():
+            if path.exists() and not path.is_file():
                 raise DataError(path, None, "is no file: an evaluation reads its rows twice.")
 
     def chunks(self, size: int = CHUNK) -> Iterator[list[Row]]:
         """Yield the rows in their order, `size` at a time.
 
         Raises:
-            DataError: a file is missing, empty or no JSON Lines; a row is no labelled
-                request, or has an unknown label. It names file and line.
+            DataError: a file is missing, empty or no log; or what `broken` raises of a row
+                that is no labelled request or has an unknown label.
 
         """
         rows = self._rows()
@@ -119,14 +131,15 @@ class RowReader:
 
     def _rows(self) -> Iterator[Row]:
         for file, path in enumerate(self.files):
-            number = 0
-            for number, line in read_rows(path):
-                example = example_of(path, number, line)
-                if not self._known.issuperset(example.labels):
-                    raise DataError(path, number, self._unknown(example.labels))
-                yield Row(example, line, file, number)
-            if not number:
-                raise DataError(path, None, "the file has no rows.")
+            for read in read_log([path], mapping=self._mapping, broken=self._broken):
+                try:
+                    example = example_of(path, read.number, read.data)
+                    if not self._known.issuperset(example.labels):
+                        raise DataError(path, read.number, self._unknown(example.labels))
+                except DataError as error:
+                    self._broken(error)
+                else:
+                    yield Row(example, read.data, file, read.number)
 
     def _unknown(self, labels: Iterable[str]) -> str:
         name = next(name for name in labels if name not in self._known)
@@ -169,10 +182,10 @@ class RowReader:
         found: dict[tuple[int, int], Row] = {}
         for file, path in enumerate(self.files):
             numbers = {number for at, number in wanted if at == file}
-            for number, text in read_lines(path) if numbers else ():
-                if number in numbers:
-                    line = parse_row(path, number, text)
-                    found[file, number] = Row(example_of(path, number, line), line, file, number)
+            for read in scan(path, self._mapping) if numbers else ():
+                if read.number in numbers:
+                    example = example_of(path, read.number, read.data)
+                    found[file, read.number] = Row(example, read.data, file, read.number)
         return found
 
 

@@ -22,7 +22,7 @@ from router_ml.errors import DataError, EvaluationError
 from router_ml.evaluation.answers import Answer, Labelled, Reader, answer_of, sure
 from router_ml.evaluation.keywords import asked, keyword_labels
 from router_ml.evaluation.rows import Row
-from router_ml.examples import read_rows
+from router_ml.examples import read_objects
 from router_ml.policy import Policy
 from router_ml.router import Router
 
@@ -161,7 +161,7 @@ class PredictionsFile:
         self._by_id = False
         self._next = 0
         reader = Reader(router)
-        for number, line in read_rows(path):
+        for number, line in read_objects(path):
             self._by_id = self._by_id or (not self._answers and "id" in line)
             self._answers[self._key(number, line)] = self._read(reader, number, line)
         if not self._answers:

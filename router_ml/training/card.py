@@ -46,6 +46,11 @@ def _data(config: Config) -> list[str]:
 
 def _parts(config: Config) -> str:
     data = config.trained["data"]
+    if config.calibration["on"] == "cross-validation":
+        return (
+            "All are learned from; what is measured, calibration and thresholds come from "
+            "classifiers that were trained without the row they judge and its near-duplicates."
+        )
     if config.calibration["on"] == "unseen sources":
         return (
             "All are learned from; calibration and thresholds come from classifiers that were "

@@ -58,9 +58,12 @@ class NgramEncoder:
         ngrams = Ngrams.make(orders, table_bits, seed, edges=())
         counts = _counts(bags([_pair(text) for text in texts], ngrams), 1 << table_bits)
         idf = _idf(counts)
-        svd = TruncatedSVD(min(width, len(texts) - 1), n_iter=_ITERATIONS, random_state=seed)
-        svd.fit(normalize(counts.multiply(idf).tocsr()))
-        table = svd.components_.T * idf[:, None]
+        used = np.unique(counts.indices)  # of few texts, a small part of the table
+        width = min(width, len(texts) - 1, len(used))
+        svd = TruncatedSVD(width, n_iter=_ITERATIONS, random_state=seed)
+        svd.fit(normalize(counts[:, used].multiply(idf[used]).tocsr()))
+        table = np.zeros((len(idf), len(svd.components_)), np.float32)
+        table[used] = svd.components_.T * idf[used, None]
         return cls(ngrams, np.round(table * (_INT8 / np.abs(table).max())).astype(np.int8))
 
     def graph(self) -> onnx.ModelProto:

@@ -10,22 +10,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from router_ml.artifact import MODEL, SCHEMA_VERSION, Artifact, Config
+from router_ml.artifact import MODEL, SCHEMA_VERSION, Artifact, Config, find_artifact, load_artifact
 from router_ml.classifier import Classifier
 from router_ml.errors import RecipeError, TrainingError
-from router_ml.evaluation import Evaluation, evaluate, evaluate_keywords
+from router_ml.evaluation import Evaluation, compare, evaluate, evaluate_keywords
+from router_ml.evaluation.contest import OURS
 from router_ml.examples import Example, read_examples
-from router_ml.request import ModelText
+from router_ml.logs import Broken, refuse
+from router_ml.request import ModelText, Request
 from router_ml.router import default_policy
+from router_ml.training.advice import advise
 from router_ml.training.artifact_files import check_output, golden_rows, write_artifact
 from router_ml.training.card import model_card
+from router_ml.training.cross_validation import CrossValidation, cross_validate
 from router_ml.training.fit import Fitted, fit
+from router_ml.training.former import LEARNED_FROM, check_better, find_former, fingerprints
 from router_ml.training.head_export import attach
 from router_ml.training.heads import Calibration, calibrate
 from router_ml.training.prepare import Data, clean, data_facts, divide, read_data
 from router_ml.training.progress import Progress, silent
 from router_ml.training.recipe import Recipe, expand
-from router_ml.training.unseen import Unseen, evaluate_unseen, judge_unseen
+from router_ml.training.unseen import Unseen, evaluate_unseen, judge_unseen, judged_unseen
 
 PARITY = 1e-4
 """How far a served probability may be from the trained pipeline's."""
@@ -42,12 +47,16 @@ class Trained(NamedTuple):
         evaluations: on held-out rows: the classifier, and the keyword rules where the
             labels are those they know.
         parity: the largest difference between the graph and the trained pipeline.
+        cross_validation: how good it is beside others, if the recipe has `folds`.
+        advice: what to do next.
 
     """
 
     path: Path
     evaluations: list[Evaluation]
     parity: float
+    cross_validation: CrossValidation | None = None
+    advice: Sequence[str] = ()
 
 
 class Learned(NamedTuple):
@@ -74,6 +83,8 @@ def train(
     base: Path = Path(),
     public_data: Path | None = None,
     progress: Progress = silent,
+    broken: Broken = refuse,
+    force: bool = False,
 ) -> Trained:
     """Train a classifier and write it as an artifact.
 
@@ -84,39 +95,77 @@ def train(
         public_data: where files named `public:…` lie; None leaves them out.
         progress: called with a stage and how many rows it takes; a context manager
             that gives a function to tell of finished rows.
+        broken: told of rows to learn from that cannot be read; by default the first is raised.
+        force: whether to replace an artifact that is better.
 
     Raises:
-        DataError: a file cannot be read.
+        DataError: a file cannot be read, or what `broken` raises.
         RecipeError: the recipe cannot be followed.
-        TrainingError: no classifier can be learned from this data.
+        TrainingError: no classifier can be learned from this data, or the artifact in the
+            output's place is better.
 
     """
     check_output(output)
     _check_measured(recipe)
-    examples = read_data(recipe, base, public_data)
+    examples = read_data(recipe, base, public_data, broken)
     test = read_examples(expand(recipe.data.test, base, public_data))
     cleaned = clean(recipe, examples, progress, test)
     data = divide(recipe, cleaned, len(examples))
-    unseen = None
-    if recipe.data.unseen_folds:
+    unseen = found = None
+    if recipe.data.folds:
+        found = _cross_validate(recipe, data, output, force, progress)
+        unseen = found.unseen
+    elif recipe.data.unseen_folds:
         unseen = judge_unseen(recipe, cleaned, recipe.data.unseen_folds, progress)
     with tempfile.TemporaryDirectory() as scratch:
         learned = learn(recipe, data, unseen, Path(scratch), progress)
         parity = _check_parity(learned, data.texts(data.held_out()), progress)
         evaluations = _measure(learned.classifier, data, test)
-        evaluations[:0] = evaluate_unseen(recipe, unseen) if unseen else []
+        evaluations[:0] = _evaluate(recipe, unseen) if unseen else []
+        if found:
+            learned.config.trained["cross_validation"] = _measured(found)
         learned.config.trained["metrics"] = _metrics(evaluations)
-        golden = golden_rows(learned.classifier, _golden_candidates(recipe, data, base))
+        golden = golden_rows(learned.classifier, _golden_candidates(recipe, base))
     card = model_card(recipe, learned.config, evaluations, parity)
     write_artifact(output, learned.config, learned.files, golden, card)
-    return Trained(output, evaluations, parity)
+    return Trained(output, evaluations, parity, found, advise(recipe, found) if found else ())
+
+
+def _cross_validate(
+    recipe: Recipe, data: Data, output: Path, force: bool, progress: Progress
+) -> CrossValidation:
+    former = find_former(output, data)
+    found = cross_validate(recipe, data, progress, former.known if former else None)
+    if former and not force:
+        check_better(output, former, found)
+    return found
+
+
+def _evaluate(recipe: Recipe, unseen: Unseen) -> list[Evaluation]:
+    if not recipe.data.folds:
+        return evaluate_unseen(recipe, unseen)
+    data, judged = unseen.data, judged_unseen(recipe, unseen)
+    policy = default_policy(data.labels)
+    return [compare("cross-validation", data.cleaned.examples, judged, data.labels, policy)]
+
+
+def _measured(found: CrossValidation) -> dict[str, Any]:
+    accuracy = found.scores[OURS].accuracy
+    return {
+        "folds": found.folds,
+        "repeats": found.repeats,
+        "accuracy": round(accuracy.value, 4),
+        "low": round(accuracy.low, 4),
+        "high": round(accuracy.high, 4),
+    }
 
 
 def _check_measured(recipe: Recipe) -> None:
-    if not (recipe.data.test_share or recipe.data.test or recipe.data.unseen_folds):
+    data = recipe.data
+    if not (data.test_share or data.test or data.unseen_folds or data.folds):
         raise RecipeError(
-            "Nothing would be measured: `test_share` and `unseen_folds` are 0, and there are no "
-            "`test` files."
+            "Nothing would be measured: `test_share`, `folds` and `unseen_folds` are 0, and there "
+            "are no `test` files."
         )
 
 
@@ -147,7 +196,12 @@ def learn(
     model = attach(encoder.graph(), head, width).SerializeToString()
     config = _config(recipe, data, fitted, calibration, thresholds)
     classifier = Classifier(Artifact(scratch, config, model))
-    return Learned(fitted, config, classifier, {**encoder.files, MODEL: model})
+    files = {**encoder.files, MODEL: model, LEARNED_FROM: _learned_from(data)}
+    return Learned(fitted, config, classifier, files)
+
+
+def _learned_from(data: Data) -> bytes:
+    return np.unique(fingerprints(data.examples(data.split.train))).tobytes()
 
 
 def _config(
@@ -167,7 +221,7 @@ def _config(
         input=fitted.encoder.input,
         calibration={
             "method": recipe.calibration,
-            "on": "unseen sources" if recipe.data.unseen_folds else "held-out rows",
+            "on": _calibrated_on(recipe),
             "slope": [round(float(value), 6) for value in slope],
             "intercept": [round(float(value), 6) for value in intercept],
         },
@@ -180,6 +234,12 @@ def _config(
             "libraries": _libraries(recipe),
         },
     )
+
+
+def _calibrated_on(recipe: Recipe) -> str:
+    if recipe.data.folds:
+        return "cross-validation"
+    return "unseen sources" if recipe.data.unseen_folds else "held-out rows"
 
 
 def _libraries(recipe: Recipe) -> dict[str, str]:
@@ -229,8 +289,13 @@ def _metrics(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     }
 
 
-def _golden_candidates(recipe: Recipe, data: Data, base: Path) -> list[Example]:
-    """Golden rows are copied into the artifact: a recipe can say which files may be."""
+def _golden_candidates(recipe: Recipe, base: Path) -> list[Example]:
+    """Golden rows are copied into the artifact: those the recipe names, or the shipped ones.
+
+    Nobody agreed that what they wrote in a log be handed on with an artifact.
+    """
     if recipe.data.golden:
         return read_examples(expand(recipe.data.golden, base, None))
-    return data.examples(data.held_out())
+    shipped = load_artifact(find_artifact()).golden()
+    texts = (ModelText(row.turn.encode(), row.context.encode()) for row in shipped)
+    return [Example(Request(()), text, (), single=False) for text in texts]

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from router_ml.errors import RecipeError, TrainingError
 from router_ml.examples import Example, label_names, read_examples
+from router_ml.logs import Broken, refuse
 from router_ml.request import ModelText
 from router_ml.training.duplicates import Cleaned, drop_duplicates
 from router_ml.training.progress import Progress
-from router_ml.training.recipe import Recipe, expand
+from router_ml.training.recipe import DataRecipe, Recipe, expand
 from router_ml.training.split import Split, split_rows
 
 Rows = NDArray[np.intp]
@@ -58,14 +59,16 @@ class Data(NamedTuple):
         return held if len(held) else self.split.train
 
 
-def read_data(recipe: Recipe, base: Path, public_data: Path | None) -> list[Example]:
-    """Read the rows a recipe learns from."""
+def read_data(
+    recipe: Recipe, base: Path, public_data: Path | None, broken: Broken = refuse
+) -> list[Example]:
+    """Read the rows a recipe learns from; `broken` is told of those that cannot be."""
     files = expand(recipe.data.files, base, public_data)
     if not files:
         raise RecipeError(
             "The recipe learns from public files alone: say where they lie with --public-data."
         )
-    return read_examples(files)
+    return read_examples(files, mapping=recipe.data.map, broken=broken, scrub=recipe.data.scrub)
 
 
 def clean(
@@ -104,8 +107,7 @@ def divide(recipe: Recipe, cleaned: Cleaned, read: int) -> Data:
     examples = cleaned.examples
     labels = recipe.labels or label_names(examples)
     _check_labels(examples, labels, recipe.data.min_examples)
-    calibration_share = 0.0 if recipe.data.unseen_folds else recipe.data.calibration_share
-    shares = calibration_share, recipe.data.test_share
+    shares = _shares(recipe.data)
     data = Data(
         cleaned=cleaned,
         labels=labels,
@@ -117,6 +119,13 @@ def divide(recipe: Recipe, cleaned: Cleaned, read: int) -> Data:
     )
     check_labels_remain(data, data.split.train)
     return data
+
+
+def _shares(recipe: DataRecipe) -> tuple[float, float]:
+    """Return which shares of the rows calibrate and measure, and are not learned from."""
+    if recipe.folds:
+        return 0.0, 0.0
+    return 0.0 if recipe.unseen_folds else recipe.calibration_share, recipe.test_share
 
 
 def check_labels_remain(data: Data, rows: Rows) -> None:

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from router_ml.catalog import read_toml
-from router_ml.errors import RecipeError
+from router_ml.errors import DataError, RecipeError
+from router_ml.logs.sources import find_files, split_table
 
 PUBLIC = "public:"
 """Prefix of data files that lie in the directory given by `--public-data`."""
@@ -24,18 +25,23 @@ class DataRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         files: labelled files or globs, relative to the recipe.
         test: files or globs that are only measured on, never learned from.
         golden: files or globs whose rows may be copied into the artifact as golden rows;
-            none: the held-out rows.
+            none: the golden rows of the shipped artifact, so that no prompt is in it.
         calibration_share: share of rows held out to calibrate and to choose thresholds.
         test_share: share of rows held out to measure; 0 where `test` says it all.
         unseen_folds: calibrate, choose thresholds and measure on unseen sources: the
             sources are left out in so many folds, and nothing else is held out to
             calibrate. 0: on held-out rows of the sources that were learned from.
+        folds: measure by repeated cross-validation in so many folds, and calibrate and
+            choose thresholds on what it says; nothing else is held out. 0: do not.
+        map: field -> where rows keep it, if their layout is not known (`router_ml.logs`).
         near_duplicate: Jaccard similarity of character 5-grams from which two rows
             with the same labels are one.
         same_group: similarity from which two rows stay on one side of the split.
         min_examples: fewer rows than this of a label are an error.
         planted: rows to add to those learned from, as a share of them: requests at the
             head or the tail of texts that carry no label. Never measured on.
+        scrub: a country (US, DE …), to learn from rows without their e-mail addresses, phone
+            numbers as they are dialled there, keys and card numbers; "": from rows as they are.
         weights: glob over `source` -> weight of its rows in training; the first match.
 
     """
@@ -46,10 +52,13 @@ class DataRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     calibration_share: Share = 0.1
     test_share: Annotated[float, msgspec.Meta(ge=0, lt=0.5)] = 0.1
     unseen_folds: Annotated[int, msgspec.Meta(ge=0)] = 0
+    folds: Annotated[int, msgspec.Meta(ge=0)] = 0
+    map: dict[str, str] = {}
     near_duplicate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.9
     same_group: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.6
     min_examples: Annotated[int, msgspec.Meta(ge=2)] = 8
     planted: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    scrub: str = ""
     weights: dict[str, float] = {}
 
 
@@ -151,15 +160,16 @@ def expand(patterns: tuple[str, ...], base: Path, public_data: Path | None) -> l
         if public and public_data is None:
             continue
         root = public_data if public and public_data is not None else base
-        found = _glob(root, pattern.removeprefix(PUBLIC))
+        found = _find(root / pattern.removeprefix(PUBLIC))
         if not found:
             raise RecipeError(f"No file matches {pattern!r} in {root}.")
         files += found
     return files
 
 
-def _glob(root: Path, pattern: str) -> list[Path]:
-    path = Path(pattern)
-    if path.is_absolute():
-        root, pattern = Path(path.anchor), str(path.relative_to(path.anchor))
-    return sorted(root.glob(pattern))
+def _find(pattern: Path) -> list[Path]:
+    try:
+        found = find_files(pattern)
+    except DataError:
+        return []
+    return [path for path in found if Path(split_table(str(path))[0]).exists()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,8 +40,7 @@ def split_rows(
         seed: of the shuffle.
 
     """
-    strata = np.array(["+".join(example.labels) for example in examples])
-    names = np.array([e.group or f"#{g}" for e, g in zip(examples, groups, strict=True)])
+    strata, names = _strata(examples), group_codes(examples, groups)
     rows = np.arange(len(examples))
     rest, test = _cut(rows, strata, names, test_share, seed)
     train, calibration = _cut(rest, strata, names, calibration_share / (1 - test_share), seed + 1)
@@ -49,16 +48,46 @@ def split_rows(
 
 
 def _cut(
-    rows: Rows, strata: NDArray[np.str_], groups: NDArray[np.str_], share: float, seed: int
+    rows: Rows, strata: NDArray[np.str_], groups: NDArray[np.intp], share: float, seed: int
 ) -> tuple[Rows, Rows]:
     if share <= 0:
         return rows, rows[:0]
     most = int(np.unique(strata[rows], return_counts=True)[1].max())
-    folds = StratifiedGroupKFold(
-        max(2, min(round(1 / share), most)), shuffle=True, random_state=seed
-    )
+    folds = max(2, min(round(1 / share), most))
+    kept, held = next(_folds(strata[rows], groups[rows], folds, seed))
+    return rows[kept], rows[held]
+
+
+def group_folds(
+    examples: Sequence[Example], groups: Sequence[int], folds: int, seed: int
+) -> Iterator[tuple[Rows, Rows]]:
+    """Yield which rows are learned from and which are judged, fold after fold.
+
+    Args:
+        examples: the rows.
+        groups: a group number for each, as of `drop_duplicates`.
+        folds: at least two.
+        seed: of the shuffle.
+
+    """
+    return _folds(_strata(examples), group_codes(examples, groups), folds, seed)
+
+
+def _folds(
+    strata: NDArray[np.str_], groups: NDArray[np.intp], folds: int, seed: int
+) -> Iterator[tuple[Rows, Rows]]:
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # Label sets rarer than the number of folds are spread as far as they go.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        kept, held = next(iter(folds.split(rows, strata[rows], groups[rows])))
-    return rows[kept], rows[held]
+        yield from splitter.split(strata, strata, groups)
+
+
+def _strata(examples: Sequence[Example]) -> NDArray[np.str_]:
+    return np.array(["+".join(example.labels) for example in examples])
+
+
+def group_codes(examples: Sequence[Example], groups: Sequence[int]) -> NDArray[np.intp]:
+    """Number the groups: a row's own `group`, or else that of its near-duplicates, [n]."""
+    names = [e.group or f"#{g}" for e, g in zip(examples, groups, strict=True)]
+    return np.unique(names, return_inverse=True)[1]

@@ -1,0 +1,201 @@
+"""What rows of logs look like, by name, and where each keeps its request.
+
+A row that says `prompt` or `messages` as the project does is taken as it is. The others are
+told apart by the keys they have; the first layout that fits counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from router_ml.logs.mapping import Mapping, decoded, look_up
+from router_ml.logs.row import Row
+
+TEXT_COLUMNS = ("text", "query", "question", "utterance", "message", "sentence", "content")
+LABEL_COLUMNS = ("label", "category", "intent", "class", "route", "topic")
+"""What tables call a text and its label, lower case; exactly one of each must be there."""
+
+Data = dict[str, Any]
+
+
+class Layout(NamedTuple):
+    """A kind of row.
+
+    Attributes:
+        name: for people.
+        fits: whether a row is of this kind.
+        request: finds the payload: a text, a list of messages, or an object with either.
+        absent: what to say where there is none.
+
+    """
+
+    name: str
+    fits: Callable[[Data], bool]
+    request: Callable[[Data], Any]
+    absent: str = "has no request in it."
+
+
+def recognise(row: Row, mapping: Mapping) -> Row:
+    """Return a row as the project says it, by a mapping and by its layout."""
+    found = {field: look_up(row.data, place) for field, place in mapping.items()}
+    missing = next((field for field, value in found.items() if value is None), None)
+    if missing in {"prompt", "messages"}:
+        return row._replace(problem=f"has nothing at {mapping[missing]!r}, its `{missing}`.")
+    if "prompt" in found or "messages" in found:
+        known = row._replace(layout="mapped", data=_without_request(row.data))
+    else:
+        known = _by_layout(row)
+    data = {**known.data, **{field: _cell(value) for field, value in found.items()}}
+    return known._replace(data=_with_lists(data))
+
+
+def _without_request(data: Data) -> Data:
+    return {key: value for key, value in data.items() if key not in {"prompt", "messages"}}
+
+
+def _cell(value: Any) -> Any:
+    return str(value) if isinstance(value, int) else value
+
+
+def _with_lists(data: Data) -> Data:
+    """Read the lists that a table keeps as text: `messages` as JSON, `labels` also as a;b."""
+    for key in ("messages", "labels"):
+        if isinstance(data.get(key), str):
+            data[key] = decoded(data[key])
+    labels = data.get("labels")
+    if isinstance(labels, str):
+        data["labels"] = [label.strip() for label in labels.split(";") if label.strip()]
+    return data
+
+
+def _by_layout(row: Row) -> Row:
+    data = row.data
+    if _says_it_as_we_do(data):
+        return row._replace(layout=_own_name(data))
+    layout = next((layout for layout in LAYOUTS if layout.fits(data)), None)
+    if layout is None:
+        return row._replace(problem=_unknown(data))
+    said = _said(layout.request(data))
+    if said is None:
+        return row._replace(layout=layout.name, problem=f"{layout.name}: {layout.absent}")
+    label = _label(data) if layout is _TABLE else {}
+    return row._replace(layout=layout.name, data={**_without_request(data), **label, **said})
+
+
+def _says_it_as_we_do(data: Data) -> bool:
+    messages = decoded(data.get("messages"))
+    return data.get("prompt") is not None or (isinstance(messages, list) and bool(messages))
+
+
+def _own_name(data: Data) -> str:
+    if "attempts" in data and "reason" in data:
+        return "router-ml decision log"
+    if "call_type" in data:
+        return "LiteLLM log"
+    return "Chat Completions requests" if "model" in data else "router-ml rows"
+
+
+def _unknown(data: Data) -> str:
+    keys = ", ".join(sorted(data)[:8]) or "none"
+    return (
+        f"a row needs either `prompt` or `messages`, or a known layout; this one has {keys}. "
+        "Say where its request is with --map prompt=PLACE."
+    )
+
+
+def _has(*keys: str) -> Callable[[Data], bool]:
+    return lambda data: all(key in data for key in keys)
+
+
+def _at(*places: str) -> Callable[[Data], Any]:
+    """Return what is at the first of these places that has something."""
+
+    def find(data: Data) -> Any:
+        found = (decoded(look_up(data, place)) for place in places)
+        return next((value for value in found if value), None)
+
+    return find
+
+
+def _is_langfuse(data: Data) -> bool:
+    marks = ("traceId", "trace_id", "sessionId", "session_id", "projectId", "project_id")
+    return "input" in data and "output" in data and any(mark in data for mark in marks)
+
+
+def _is_table(data: Data) -> bool:
+    return _column(data, TEXT_COLUMNS) is not None
+
+
+def _column(data: Data, names: tuple[str, ...]) -> str | None:
+    found = [key for key in data if key.lower() in names]
+    return found[0] if len(found) == 1 else None
+
+
+def _text(data: Data) -> Any:
+    text = data[_column(data, TEXT_COLUMNS) or ""]
+    return text if isinstance(text, str) else None
+
+
+def _label(data: Data) -> Data:
+    column = _column(data, LABEL_COLUMNS)
+    return {} if column is None or "labels" in data else {"label": _cell(data[column])}
+
+
+def _said(payload: Any) -> Data | None:
+    """Return a payload's `prompt` or `messages`; None if it has neither."""
+    payload = decoded(payload)
+    if isinstance(payload, str):
+        return {"prompt": payload} if payload else None
+    if isinstance(payload, list):
+        return {"messages": payload} if payload else None
+    if not isinstance(payload, dict):
+        return None
+    if "role" in payload and "content" in payload:
+        return {"messages": [payload]}
+    said = next(
+        (s for key in ("messages", "input", "prompt") if (s := _said(payload.get(key)))), None
+    )
+    return said and _with_instructions(said, payload.get("instructions") or payload.get("system"))
+
+
+def _with_instructions(said: Data, instructions: Any) -> Data:
+    if not isinstance(instructions, str):
+        return said
+    turns = said.get("messages") or [{"role": "user", "content": said["prompt"]}]
+    return {"messages": [{"role": "system", "content": instructions}, *turns]}
+
+
+_TABLE = Layout("a table with a text column", _is_table, _text, "its text is no string.")
+
+LAYOUTS = (
+    Layout(
+        "router-ml decision log",
+        _has("sha256", "characters", "route"),
+        lambda data: None,
+        "it was written without what requests say; write it with DecisionLog(text=True).",
+    ),
+    Layout(
+        "OpenAI batch output",
+        _has("custom_id", "response"),
+        lambda data: None,
+        "it has answers alone; the requests are in the batch's input file.",
+    ),
+    Layout("OpenAI batch file", _has("custom_id", "body"), _at("body")),
+    Layout(
+        "Helicone export",
+        lambda data: "request_body" in data or "helicone_user" in data,
+        _at("request_body"),
+        "it was exported without bodies; export it with --include-body.",
+    ),
+    Layout(
+        "LiteLLM log",
+        _has("call_type"),
+        _at("messages", "proxy_server_request.body", "proxy_server_request"),
+        "it was kept without prompts; LiteLLM keeps them with store_prompts_in_spend_logs.",
+    ),
+    Layout("Langfuse export", _is_langfuse, _at("input"), "its input is no request."),
+    Layout("request/response pairs", _has("request"), _at("request.body", "request")),
+    Layout("Responses requests", _has("input"), lambda data: data),
+    _TABLE,
+)

@@ -1,0 +1,172 @@
+"""Files of lines, plain or compressed: JSON Lines, JSON and CSV."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from router_ml.errors import DataError, MissingExtra
+from router_ml.logs.row import BLANK, Row
+
+LONGEST = 1 << 26
+"""Bytes of a line, of a cell of CSV, and of a whole JSON document: what is longer is no row."""
+
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+
+
+@contextmanager
+def open_bytes(path: Path | str) -> Iterator[BinaryIO]:
+    """Open a file, decompressed if its first bytes say gzip or zstd.
+
+    Raises:
+        DataError: it cannot be read, or its stream is broken or cut short.
+
+    """
+    try:
+        with Path(path).open("rb") as raw:
+            start = raw.peek(4)[:4]
+            if start.startswith(_GZIP):
+                with gzip.open(raw) as file:
+                    yield file  # type: ignore[misc]  # a GzipFile reads as a BinaryIO does
+            elif start.startswith(_ZSTD):
+                yield _zstd(raw)
+            else:
+                yield raw
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(path, None, "the gzip stream is broken or cut short.") from error
+    except OSError as error:
+        if error.errno is None:  # pyarrow's own
+            raise DataError(path, None, "the zstd stream is broken or cut short.") from error
+        raise DataError(path, None, f"cannot be read: {error.strerror or error}.") from error
+
+
+def _zstd(raw: BinaryIO) -> BinaryIO:
+    """Decompress with pyarrow, which says when a stream is cut short; others just end."""
+    try:
+        import pyarrow
+    except ModuleNotFoundError as error:
+        raise MissingExtra("logs", "Reading .zst") from error
+    return io.BufferedReader(pyarrow.CompressedInputStream(raw, "zstd"), 1 << 17)
+
+
+def read_lines(path: Path | str) -> Iterator[tuple[int, bytes]]:
+    """Yield (line number, bytes) of every line; of one beyond `LONGEST`, its beginning.
+
+    Raises:
+        DataError: the file cannot be read; where a stream breaks off, it names the line.
+
+    """
+    number = 0
+    try:
+        with open_bytes(path) as file:
+            while line := file.readline(LONGEST):
+                number += 1
+                yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                while len(line) == LONGEST and not line.endswith(b"\n"):
+                    line = file.readline(LONGEST)
+    except DataError as error:
+        raise DataError(path, number + 1 if number else None, error.problem) from error
+
+
+def read_jsonl(path: Path | str) -> Iterator[Row]:
+    """Yield every line of JSON Lines; one that is no JSON object has a problem."""
+    for number, line in read_lines(path):
+        yield json_row(path, number, line)
+
+
+def json_row(path: Path | str, number: int, line: bytes) -> Row:
+    """Parse one line as a JSON object."""
+    if not line.strip():
+        return Row(path, number, {}, problem=BLANK)
+    if len(line) == LONGEST:
+        return Row(path, number, {}, problem=f"the line is longer than {LONGEST >> 20} MiB.")
+    try:
+        data = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return Row(path, number, {}, problem=f"no JSON: {error}.")
+    except RecursionError:
+        return Row(path, number, {}, problem="nested too deeply.")
+    return _object_row(path, number, data, "a line")
+
+
+def _object_row(path: Path | str, number: int, data: Any, what: str) -> Row:
+    if not isinstance(data, dict):
+        return Row(path, number, {}, problem=f"{what} must be a JSON object.")
+    return Row(path, number, data)
+
+
+def read_json(path: Path | str) -> Iterator[Row]:
+    """Yield the items of a JSON array, or read the file as JSON Lines if it is none."""
+    with open_bytes(path) as file:
+        start = file.read(LONGEST)
+    if not start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
+        yield from read_jsonl(path)
+        return
+    if len(start) == LONGEST:
+        raise DataError(
+            path, None, f"a JSON array above {LONGEST >> 20} MiB; make it lines: jq -c '.[]'."
+        )
+    try:
+        items = msgspec.json.decode(start.removeprefix(codecs.BOM_UTF8))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(path, None, f"no JSON: {error}.") from error
+    for number, item in enumerate(items, 1):
+        yield _object_row(path, number, item, "an item")
+
+
+def read_csv(path: Path | str) -> Iterator[Row]:
+    """Yield the rows of a CSV or TSV file with a header; empty cells are left out.
+
+    What separates cells is the one of comma, semicolon and tab that the header has most of.
+
+    Raises:
+        DataError: the file cannot be read, or its header names a column twice.
+
+    """
+    with open_bytes(path) as file, _long_cells():
+        lines = io.TextIOWrapper(file, "utf-8-sig", errors="replace", newline="")
+        first = lines.readline(LONGEST)
+        delimiter = max(",;\t", key=first.count)
+        header = next(csv.reader([first], delimiter=delimiter), [])
+        if len(set(header)) < len(header) or not any(header):
+            raise DataError(path, 1, "the first line must name the columns, each once.")
+        yield from _csv_rows(path, header, csv.reader(lines, delimiter=delimiter))
+
+
+def _csv_rows(path: Path | str, header: list[str], reader: Any) -> Iterator[Row]:
+    while True:
+        number = reader.line_num + 2  # the header is line 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Row(path, number, {}, problem=f"no CSV: {error}.")
+            continue
+        if not cells:
+            yield Row(path, number, {}, problem=BLANK)
+        elif len(cells) != len(header):
+            problem = f"has {len(cells)} cells, where the header names {len(header)} columns."
+            yield Row(path, number, {}, problem=problem)
+        else:
+            data = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
+            yield Row(path, number, data)
+
+
+@contextmanager
+def _long_cells() -> Iterator[None]:
+    """Let cells be as long as lines; the limit belongs to the process."""
+    before = csv.field_size_limit(LONGEST)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)

@@ -1,0 +1,65 @@
+"""Which files a log is made of: one file, a directory of them, or a glob."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from router_ml.errors import DataError
+
+TABLE = "::"
+"""Between a database and the table that is meant: `log.db::requests`."""
+
+_KNOWN = re.compile(
+    r"\.(jsonl|ndjson|json|csv|tsv|parquet|sqlite3?|db|duckdb)(\.\d+)?(\.(gz|zst))?$", re.I
+)
+
+
+def find_files(*sources: Path | str) -> list[Path]:
+    """Return the files that sources name, sorted within each.
+
+    Args:
+        sources: files, directories (searched in depth for the suffixes of logs; what is
+            hidden is passed over) and globs (`**` for any depth). A database may name its
+            table: `log.db::requests`.
+
+    Raises:
+        DataError: a directory or a glob has no file. Whether a file exists shows when it
+            is read.
+
+    """
+    return [path for source in sources for path in _find(str(source))]
+
+
+def _find(source: str) -> list[Path]:
+    if Path(source).exists():
+        return _within(Path(source)) if Path(source).is_dir() else [Path(source)]
+    pattern, table = split_table(source)
+    if not glob.has_magic(pattern) or Path(pattern).exists():
+        return [Path(source)]
+    root = Path(pattern).anchor
+    below = str(Path(pattern).relative_to(root))
+    found = sorted(path for path in Path(root).glob(below) if path.is_file())
+    if not found:
+        raise DataError(source, None, "no file matches.")
+    return [Path(f"{path}{TABLE}{table}") if table else path for path in found]
+
+
+def _within(directory: Path) -> list[Path]:
+    found = [path for path in directory.rglob("*") if _KNOWN.search(path.name) and path.is_file()]
+    shown = [path for path in found if not _hidden(path.relative_to(directory).parts)]
+    if not shown:
+        raise DataError(directory, None, "the directory has no log: no .jsonl, .csv, .parquet ….")
+    return sorted(shown)
+
+
+def _hidden(parts: Iterable[str]) -> bool:
+    return any(part.startswith(".") for part in parts)
+
+
+def split_table(source: str) -> tuple[str, str | None]:
+    """Split `log.db::requests` into file and table; without a table, None."""
+    path, found, table = source.rpartition(TABLE)
+    return (path, table) if found and path and table else (source, None)
