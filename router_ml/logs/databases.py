@@ -12,6 +12,8 @@ from router_ml.errors import DataError, MissingExtra
 from router_ml.logs.row import Row
 
 _BATCH = 256
+_MODEST = "SET memory_limit = '256MB'; SET enable_progress_bar = false"
+"""DuckDB takes most of the memory else, and draws its bar on standard output."""
 _TABLES = """
     SELECT table_name FROM information_schema.tables
     WHERE table_schema NOT IN ('information_schema', 'pg_catalog')
@@ -76,6 +78,7 @@ def read_duckdb(path: Path | str, table: str | None) -> Iterator[Row]:
         raise MissingExtra("logs", "Reading DuckDB") from error
     try:
         with duckdb.connect(str(path), read_only=True) as database:
+            database.execute(_MODEST)
             tables = database.execute(_TABLES).fetchall()
             name = _choose(path, [row[0] for row in tables], table)
             result = database.execute(f"SELECT * FROM {_quoted(name)}")
