@@ -81,6 +81,8 @@ class Provider:
             fault = faults.pop(0) if faults else None
         if fault == "hang":
             self.release.wait(20)
+        if fault == "pause":
+            time.sleep(0.02)
         if isinstance(fault, int):
             said = {"error": {"message": f"no: {handler.headers['authorization']}"}}
             return self.send(handler, fault, said)
@@ -302,6 +304,7 @@ def test_no_provider_at_all(place, tmp_path, provider):
 
 def test_no_more_at_once_than_allowed(place, provider):
     place.prompts(*({"prompt": f"say {n}", "expected": str(n)} for n in range(40)))
+    provider.faults = {f"say {n}": ["pause"] for n in range(40)}  # long enough to overlap
     assert place(concurrency=3, models="small").exit_code == 0
     assert 1 < provider.busiest <= 3
 
@@ -310,7 +313,9 @@ def test_ctrl_c_leaves_a_file_that_goes_on(place, provider):
     provider.faults["say 3"] = ["hang"]
     command = [sys.executable, "-m", "router_ml.cli", *place.command(models="small")]
     env = {**os.environ, "OPENAI_API_KEY": KEY}
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what is ignored is inherited
     process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 60
     while len(provider.asked) < 5 or place.out.read_text().count("\n") < 4:
         assert time.monotonic() < deadline
