@@ -10,6 +10,7 @@
     ├── DataError              a file of requests, labelled or not; names file and line
     ├── RecipeError            a training recipe
     ├── EvaluationError        something to compare with, or a traffic, that cannot be used
+    ├── LabellingError         an answer, or a request to label, that cannot be taken
     ├── TrainingError          data that no classifier can be learned from
     ├── DispatchError          a request that cannot be dispatched as its caller asks
     │   └── AllAttemptsFailed      no model answered; in router_ml.dispatch, an openai.APIError
@@ -55,6 +56,10 @@ class PolicyError(RouterMLError):
 
 class RecipeError(RouterMLError):
     """A training recipe that cannot be used."""
+
+
+class LabellingError(RouterMLError):
+    """An answer of a person's, or a request to an LLM to label, that cannot be taken."""
 
 
 class TrainingError(RouterMLError):

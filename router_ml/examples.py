@@ -122,6 +122,11 @@ def request_of(path: Path | str, number: int, row: dict[str, Any]) -> Request:
     return request
 
 
+def is_label(name: str) -> bool:
+    """Say whether a text can be a label: short, of one line, and not blank."""
+    return bool(name.strip()) and len(name) <= _LABEL_MAX and name.isprintable()
+
+
 def labels_of(path: Path | str, number: int, row: dict[str, Any]) -> tuple[tuple[str, ...], bool]:
     """Read a row's `labels` or `label`; the second value says whether it was `label`."""
     single = "labels" not in row
@@ -130,7 +135,7 @@ def labels_of(path: Path | str, number: int, row: dict[str, Any]) -> tuple[tuple
     if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
         raise DataError(path, number, "a row needs `labels` (a list) or `label` (a string).")
     for name in labels:
-        if not name.strip() or len(name) > _LABEL_MAX or not name.isprintable():
+        if not is_label(name):
             raise DataError(path, number, f"{name[:_LABEL_MAX]!r} is no label.")
     return tuple(sorted(set(labels))), single
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +21,9 @@ from router_ml.evaluation.report import Report
 from router_ml.evaluation.sections import sections
 from router_ml.evaluation.thresholds import Chosen, Figure
 from router_ml.evaluation.two_samples import Shift
+from router_ml.labelling.merge import Merged
+from router_ml.labelling.view import plain
+from router_ml.request import read_request
 from router_ml.router import Router
 from router_ml.types import Decision
 
@@ -29,6 +36,10 @@ _MOST_POINTS = 16
 """Of a frontier, so many points are shown, evenly over its length; `--json` has all."""
 _MOST_LABELS = 6
 """Of a frontier's labels, likewise: more of them fit no terminal."""
+_MOST_DISPUTED = 20
+"""Of the rows that people disagree on, so many are listed; `--disputed FILE` has all."""
+_BEGINNING = 100
+"""Characters of a row that are listed."""
 _MOST_NEW = 5
 """Of the rows that are new, so many are quoted."""
 
@@ -291,3 +302,33 @@ def _shifts(drift: Drift | LabelDrift) -> None:
 
 def _shares(shift: Shift, name: str) -> tuple[str, str]:
     return f"{shift.before[name]:.1%}", f"{shift.now[name]:.1%}"
+
+
+def show_merged(merged: Merged) -> None:
+    """Show how far people agree, and each row on which they do not."""
+    table = _table("agreement", "", "rows both labelled", "alike", "Cohen's kappa")
+    for a in merged.agreements:
+        figure = "-" if math.isnan(a.kappa) else f"{a.kappa:.3f}"
+        table.add_row(f"{a.first}, {a.second}", f"{a.rows:,}", f"{a.same:,}", figure)
+    if merged.agreements:
+        out.print(table)
+    for disagreement in merged.disagreements[:_MOST_DISPUTED]:
+        said = "; ".join(f"{who}: {_names(labels)}" for who, labels in disagreement.answers.items())
+        settled = disagreement.settled
+        taken = "left out" if settled is None else f"taken: {_names(settled)}"
+        out.print(Text.assemble(_said(disagreement.row), "\n    ", (f"{said} ({taken})", "yellow")))
+    out.print(
+        f"{len(merged.rows):,} rows; {len(merged.disagreements):,} disagreements, of which "
+        f"{sum(d.settled is None for d in merged.disagreements):,} are left out."
+    )
+
+
+def _names(labels: Sequence[str]) -> str:
+    return ", ".join(labels) or "none of the labels"
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    """Return the beginning of what a row says, in one line that a terminal may show."""
+    turns = read_request(row).turns
+    line = " ".join(turns[-1].text.split())[:_BEGINNING] if turns else ""
+    return plain(line)
