@@ -15,7 +15,7 @@ function make(tag, text, className = "") {
 
 async function ask(action, body) {
   if (isBusy) return;
-  isBusy = true;
+  setBusy(true);
   try {
     const options = body && { method: "POST", body: JSON.stringify(body) };
     const response = await fetch(action, options);
@@ -27,8 +27,13 @@ async function ask(action, body) {
     $("problem").textContent =
       "The session does not answer. Every answer so far is saved: start the command again.";
   } finally {
-    isBusy = false;
+    setBusy(false);
   }
+}
+
+function setBusy(is) {
+  isBusy = is;
+  document.body.setAttribute("aria-busy", String(is));
 }
 
 // Another window may have answered: show where the session stands, and why.

@@ -45,7 +45,8 @@ def embed(texts: Sequence[ModelText], seed: int = 0) -> Floats:
     """Embed texts, each row of length 1 or 0: [n, width]."""
     if len(texts) < 2:  # nothing to tell apart
         return np.zeros((len(texts), 1))
-    encoder = NgramEncoder.fit(texts, _ORDERS, _TABLE_BITS, _WIDTH, seed)
+    with np.errstate(divide="ignore", invalid="ignore"):  # of texts that are all the same
+        encoder = NgramEncoder.fit(texts, _ORDERS, _TABLE_BITS, _WIDTH, seed)
     found = encoder.embed(texts).astype(np.float64)
     lengths = np.linalg.norm(found, axis=1, keepdims=True)
     return found / np.where(lengths > 0, lengths, 1)
@@ -61,7 +62,7 @@ def cluster(embeddings: Floats, seed: int = 0) -> tuple[NDArray[np.intp], Floats
     count = max(1, min(_CLUSTERS, len(embeddings) // _CLUSTER_SIZE))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fewer distinct points than clusters: so be it
-        means = MiniBatchKMeans(count, n_init=3, random_state=seed).fit(embeddings)
+        means = MiniBatchKMeans(count, n_init=1, random_state=seed).fit(embeddings)
     found = means.labels_.astype(np.intp)
     return found, np.linalg.norm(embeddings - means.cluster_centers_[found], axis=1)
 
