@@ -161,6 +161,10 @@ class Endpoint:
                 await asyncio.sleep(_wait_s(failed, self._wait_s * 2**attempt))
         raise Unanswered(self._said(failed)) from failed
 
+    async def close(self) -> None:
+        """Close the client's connections."""
+        await self._client.close()
+
     async def _attempt(self, model: str, messages: Messages, purse: Purse) -> Answer:
         spent = most = self.most(model, messages)
         if not await self.budget.reserve(most):

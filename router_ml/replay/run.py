@@ -126,7 +126,7 @@ class Replay:
                     yield Pair(row.data, key, model)
 
     async def run(self, concurrency: int = 8, told: Told = lambda spent: None) -> Summary:
-        """Send what is open.
+        """Send what is open; once, since the endpoint's connections are closed at the end.
 
         Whatever ends it, the file has all that was answered, and counts what was spent.
 
@@ -139,6 +139,12 @@ class Replay:
             OSError: the file cannot be written any more.
 
         """
+        try:
+            return await self._run(concurrency, told)
+        finally:
+            await self._endpoint.close()
+
+    async def _run(self, concurrency: int, told: Told) -> Summary:
         waiting = iter(self.pairs)
         try:
             async with asyncio.TaskGroup() as group:
