@@ -21,8 +21,8 @@ from router_ml.evaluation.report import Report
 from router_ml.evaluation.sections import sections
 from router_ml.evaluation.thresholds import Chosen, Figure
 from router_ml.evaluation.two_samples import Shift
+from router_ml.labelling.log import plain
 from router_ml.labelling.merge import Merged
-from router_ml.labelling.view import plain
 from router_ml.request import read_request
 from router_ml.router import Router
 from router_ml.types import Decision

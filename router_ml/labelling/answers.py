@@ -30,6 +30,9 @@ try:
 except ImportError:  # Windows: two sessions on one file are not noticed there
     fcntl = None  # type: ignore[assignment]
 
+Labels = tuple[str, ...]
+"""Sorted, without repetitions."""
+
 OWN = ("label", "labels", "annotator", "answered", "covers", "proposed", "drawn")
 """Keys that a session writes; a row's own of these names make way."""
 _BEGINNING = b'{"annotator":'
@@ -41,7 +44,7 @@ class Answer(NamedTuple):
 
     Attributes:
         annotator: whose it is; "" where no session wrote it.
-        labels: sorted; empty: none of the labels.
+        labels: empty: none of the labels.
         single: whether the rows name one `label`.
         keys: of the rows it covers.
         proposed: what was proposed; None: nothing was.
@@ -51,10 +54,10 @@ class Answer(NamedTuple):
     """
 
     annotator: str
-    labels: tuple[str, ...]
+    labels: Labels
     single: bool
     keys: tuple[str, ...]
-    proposed: tuple[str, ...] | None
+    proposed: Labels | None
     drawn: bool
     start: int
 
@@ -62,7 +65,7 @@ class Answer(NamedTuple):
 class _Line(NamedTuple):
     start: int
     row: dict[str, Any]
-    labels: tuple[str, ...]
+    labels: Labels
     single: bool
 
 

@@ -76,6 +76,11 @@ def _read_row(path: Path | str, number: int, line: bytes) -> LogRow:
     return LogRow(path, number, data, request, model_text(request))
 
 
+def plain(text: str) -> str:
+    """Return what a terminal may show: no control sequences, which a log can hold."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)
+
+
 def key_of(data: Mapping[str, Any]) -> str:
     """Return what a row is known by in every session: a hash of its prompt or messages."""
     said = data["messages"] if data.get("prompt") is None else data["prompt"]

@@ -17,9 +17,8 @@ import msgspec
 
 from router_ml.errors import DataError
 from router_ml.examples import labels_of, read_rows, request_of
-from router_ml.labelling.answers import OWN
+from router_ml.labelling.answers import OWN, Labels
 from router_ml.labelling.log import key_of
-from router_ml.labelling.voices import Labels
 
 
 class Disagreement(msgspec.Struct, frozen=True):

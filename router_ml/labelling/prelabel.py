@@ -19,9 +19,8 @@ from router_ml.errors import LabellingError
 from router_ml.evaluation.judging import LogRow
 from router_ml.evaluation.outcomes import results_of
 from router_ml.examples import read_rows
-from router_ml.labelling.answers import OWN
+from router_ml.labelling.answers import OWN, Labels
 from router_ml.labelling.questions import Question
-from router_ml.labelling.voices import Labels
 from router_ml.replay import Endpoint, Replay, ResultsFile
 from router_ml.replay.run import messages_of
 from router_ml.replay.scorers import PlainScorer

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from router_ml.errors import DataError, LabellingError
 from router_ml.evaluation.thresholds import Figure, figure_of
 from router_ml.examples import is_label
-from router_ml.labelling.answers import Answer, AnswersFile
+from router_ml.labelling.answers import Answer, AnswersFile, Labels
 from router_ml.labelling.learner import Said, cluster, embed, holding, learn, margins
 from router_ml.labelling.order import DRAW_EVERY, choose, permute, sample
 from router_ml.labelling.questions import Question
 from router_ml.labelling.view import Shown, State, show
-from router_ml.labelling.voices import Labels, Voice
+from router_ml.labelling.voices import Voice
 
 LEARNED = "your answers"
 """The name of the classifier that is learned from the answers as they come."""

@@ -9,8 +9,9 @@ from rich.text import Text
 
 from router_ml.errors import LabellingError
 from router_ml.evaluation.thresholds import Figure
+from router_ml.labelling.log import plain
 from router_ml.labelling.session import Session
-from router_ml.labelling.view import Shown, State, plain
+from router_ml.labelling.view import Shown, State
 
 _HELP = (
     "Enter takes what is proposed; else numbers or names of labels, by commas; +name adds one; "

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from router_ml.evaluation.thresholds import Figure
+from router_ml.labelling.answers import Labels
 from router_ml.labelling.questions import Question
-from router_ml.labelling.voices import Labels
 from router_ml.request import Turn
 
 _CHARACTERS, _TURNS = 20_000, 50
@@ -81,8 +81,3 @@ def show(question: Question, proposed: Labels | None, by: str, *, drawn: bool) -
 
 def _beginning(turns: Sequence[Turn]) -> str:
     return turns[-1].text[:_ALIKE_CHARACTERS]
-
-
-def plain(text: str) -> str:
-    """Return what a terminal may show: no control sequences, which a log can hold."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)

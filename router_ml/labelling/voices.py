@@ -10,10 +10,9 @@ import numpy as np
 from router_ml.classifier import Classifier
 from router_ml.errors import DataError
 from router_ml.examples import labels_of
+from router_ml.labelling.answers import Labels
 from router_ml.labelling.learner import Floats
 from router_ml.labelling.questions import Question
-
-Labels = tuple[str, ...]
 
 
 class Voice(NamedTuple):
