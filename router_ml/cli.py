@@ -444,7 +444,7 @@ def label(
                 answers,
                 setting.labels,
                 single=setting.single,
-                annotator=annotator,
+                annotator=annotator.strip() or "me",
                 voices=setting.voices,
                 confirm=confirm if with_llm else 0,
             )

@@ -14,6 +14,7 @@ def test_the_wheel_carries_the_artifact_and_nothing_foreign(tmp_path):
     artifact = {"README.md", "config.json", "golden.jsonl", "model.onnx"}
     assert {f"router_ml/models/default/{name}" for name in artifact} <= set(names)
     assert {"router_ml/policy.toml", "router_ml/catalog.toml", "router_ml/py.typed"} <= set(names)
+    assert {f"router_ml/labelling/label.{kind}" for kind in ("html", "css", "js")} <= set(names)
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"router_ml"}
     assert not [name for name in names if "__pycache__" in name]
