@@ -423,13 +423,13 @@ def label(
         from router_ml.labelling.terminal import run_terminal, summary
         from router_ml.labelling.voices import answers_voice
 
+        told = read_guideline(guideline) if guideline else ""
         target = output or _beside(log, "labels")
         if target.exists() and target.samefile(log):
             raise DataError(target, None, "is the log: the answers need another file.")
         found = read_log(log, most)
         _show_log(log, found)
         questions = make_questions(found.rows, progress=_progress)
-        told = read_guideline(guideline) if guideline else ""
         names = [name.strip() for name in labels.split(",") if name.strip()]
         with AnswersFile(target) as answers:
             setting = find_setting(
@@ -453,7 +453,8 @@ def label(
             else:
                 _serve(LabelServer(session, port=port, guideline=told), browse)
                 out.print(summary(session.state()))
-        out.print(f"Answers are in {target}: router-ml train {target} -o models/mine")
+        if target.exists():
+            out.print(f"Answers are in {target}: router-ml train {target} -o models/mine")
 
 
 def _beside(log: Path, kind: str) -> Path:

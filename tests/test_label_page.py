@@ -2,6 +2,9 @@
 
 import http.client
 import json
+import signal
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 
@@ -105,6 +108,35 @@ def test_what_is_posted_must_be_an_answer(server):
         assert json.loads(content)["problem"]
     assert ask(server, secret + "undo", "POST", "{}")[0].status == 409
     assert not server.session.file.answers
+
+
+def test_the_command_serves_until_it_is_interrupted(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text("\n".join(json.dumps({"prompt": text}) for text in ROWS))
+    command = [sys.executable, "-m", "router_ml.cli", "label", str(log), "--labels", "a,b"]
+    running = subprocess.Popen(
+        [*command, "--no-open"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    url = next(line.split()[2] for line in running.stderr if line.startswith("Label at "))
+    _, _, host, token, _ = url.split("/")
+    connection = http.client.HTTPConnection(host, timeout=20)
+    connection.request("GET", f"/{token}/state")
+    key = json.loads(connection.getresponse().read())["question"]["key"]
+    body = json.dumps({"key": key, "labels": ["b"]})
+    connection.request("POST", f"/{token}/answer", body)
+    assert json.loads(connection.getresponse().read())["answers"] == 1
+    connection.close()
+    port = host.split(":")[1]
+    other = ["-o", str(tmp_path / "other.jsonl"), "--no-open", "--port", port]
+    told = subprocess.run([*command, *other], capture_output=True, text=True, check=False)
+    assert told.returncode == 1
+    assert f"Port {port} cannot be listened on" in told.stderr
+    assert not (tmp_path / "other.jsonl").exists()
+    running.send_signal(signal.SIGINT)
+    shown, _ = running.communicate(timeout=60)
+    assert running.returncode == 0
+    assert "1 answers" in shown
+    assert labels_in(tmp_path / "log.labels.jsonl") in ([("b",)], [("b",)] * 2)
 
 
 def test_a_log_with_a_lone_surrogate(tmp_path):

@@ -89,6 +89,7 @@ class AnswersFile:
         self.path = path
         if path.suffix == ".gz":
             raise DataError(path, None, "answers are appended as plain lines: leave out the .gz.")
+        self._is_new = not path.exists()
         try:
             self._file: BinaryIO = path.open("ab+", buffering=0)
         except OSError as error:
@@ -208,7 +209,9 @@ class AnswersFile:
         return self.answers.pop()
 
     def close(self) -> None:
-        """Close the file, and let another session have it."""
+        """Close the file, and let another session have it; none is left without an answer."""
+        if self._is_new and not os.fstat(self._file.fileno()).st_size:
+            self.path.unlink(missing_ok=True)
         self._file.close()
 
     def __enter__(self) -> AnswersFile:

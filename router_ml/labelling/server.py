@@ -59,10 +59,14 @@ class LabelServer(ThreadingHTTPServer):
             guideline: shown on the page.
 
         Raises:
-            OSError: the port is taken.
+            LabellingError: the port is taken.
 
         """
-        super().__init__((_HOSTS[0], port), _Handler)
+        try:
+            super().__init__((_HOSTS[0], port), _Handler)
+        except OSError as error:
+            why = f"Port {port} cannot be listened on: {error.strerror or error}."
+            raise LabellingError(f"{why} Leave out --port for a free one.") from error
         self.token = secrets.token_urlsafe(24)
         self.url = f"http://{_HOSTS[0]}:{self.server_port}/{self.token}/"
         self.nonce = secrets.token_urlsafe(16)
