@@ -7,11 +7,11 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, NamedTuple
 
 import msgspec
 import typer
@@ -83,6 +83,7 @@ from router_ml.tables import (
     show_decision,
     show_evaluations,
     show_list,
+    show_merged,
     show_report,
     show_section,
     show_sources,
@@ -96,6 +97,7 @@ app = typer.Typer(
 )
 _err = Console(stderr=True, markup=False, emoji=False)
 _CHUNK = 4096
+_SHOWN_BROKEN = 5
 _PRINT = "-"
 _FOLDS = 5
 
@@ -511,11 +513,196 @@ def _write_doubts(recipe: Any, judged: Any, target: Path) -> None:
 
 
 @contextmanager
-def _needs_training() -> Iterator[None]:
+def _needs_training(what: str = "Training") -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise MissingExtra("train", "Training") from error
+        raise MissingExtra("train", what) from error
+
+
+@app.command()
+def label(
+    log: Annotated[Path, typer.Argument(help="Rows with prompt or messages, JSON Lines.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The answers; those there are kept.")
+    ] = None,
+    labels: Annotated[str, typer.Option(help="What to choose from, by commas.")] = "",
+    multi: Annotated[
+        bool | None, typer.Option("--multi/--single", help="Whether several labels may hold.")
+    ] = None,
+    annotator: Annotated[str, typer.Option("--as", envvar="USER", help="Who answers.")] = "me",
+    artifact: ArtifactOption = None,
+    guideline: Annotated[Path | None, typer.Option(help="What each label means; is shown.")] = None,
+    most: Annotated[int, typer.Option("--rows", min=1, help="A sample of so many.")] = 10_000,
+    terminal: Annotated[bool, typer.Option("--terminal", help="Ask here, on no page.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page; 0: a free one.")] = 0,
+    browse: Annotated[bool, typer.Option("--open/--no-open", help="Open a browser.")] = True,
+    with_llm: Annotated[str | None, typer.Option(help="Ask this model first.")] = None,
+    base_url: Annotated[str | None, typer.Option(envvar="OPENAI_BASE_URL")] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="OPENAI_API_KEY", help="Is never written.")
+    ] = None,
+    cap_usd: Annotated[float, typer.Option(min=0, help="The most that the model may cost.")] = 1,
+    confirm: Annotated[int, typer.Option(min=0, help="How many of its labels to check.")] = 50,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before it costs.")] = False,
+    catalog: CatalogOption = None,
+) -> None:
+    """Label a log with few answers, on a local page or here; each is saved at once."""
+    with _one_sentence(), _needs_training("Labelling"):
+        from router_ml.labelling.answers import AnswersFile
+        from router_ml.labelling.log import read_log
+        from router_ml.labelling.questions import make_questions
+        from router_ml.labelling.server import LabelServer
+        from router_ml.labelling.session import Session
+        from router_ml.labelling.setting import find_setting, read_guideline
+        from router_ml.labelling.terminal import run_terminal, summary
+        from router_ml.labelling.voices import answers_voice
+
+        told = read_guideline(guideline) if guideline else ""
+        target = output or _beside(log, "labels")
+        if target.exists() and target.samefile(log):
+            raise DataError(target, None, "is the log: the answers need another file.")
+        found = read_log(log, most)
+        _show_log(log, found)
+        questions = make_questions(found.rows, progress=_progress)
+        names = [name.strip() for name in labels.split(",") if name.strip()]
+        with AnswersFile(target) as answers:
+            setting = find_setting(
+                questions, answers.answers, names, multi=multi, artifact=artifact
+            )
+            if with_llm is not None:
+                ask = _Prelabel(with_llm, base_url, api_key, cap_usd, yes, Catalog.load(catalog))
+                said = _prelabel(ask, questions, setting, told, log)
+                setting.voices.insert(0, answers_voice(with_llm, said, questions))
+            session = Session(
+                questions,
+                answers,
+                setting.labels,
+                single=setting.single,
+                annotator=annotator.strip() or "me",
+                voices=setting.voices,
+                confirm=confirm if with_llm else 0,
+            )
+            if terminal:
+                run_terminal(session, out)
+            else:
+                _serve(LabelServer(session, port=port, guideline=told), browse)
+                out.print(summary(session.state()))
+        if target.exists():
+            out.print(f"Answers are in {target}: router-ml train {target} -o models/mine")
+
+
+def _beside(log: Path, kind: str) -> Path:
+    """Return `log.labels.jsonl` for `log.jsonl` and `log.jsonl.gz`."""
+    return log.with_name(f"{log.name.removesuffix('.gz').removesuffix('.jsonl')}.{kind}.jsonl")
+
+
+def _show_log(path: Path, log: Any) -> None:
+    for error in log.broken[:_SHOWN_BROKEN]:
+        _err.print(Text.assemble(("skipped:", "yellow"), " ", str(error)), soft_wrap=True)
+    counts = {"could not be read": len(log.broken), "have parts or no words": log.passed_over}
+    for what, rows in counts.items():
+        if rows:
+            _err.print(f"{path}: {rows:,} rows {what} and are passed over.", soft_wrap=True)
+    if log.usable > len(log.rows):
+        _err.print(f"{path}: a sample of {len(log.rows):,} of {log.usable:,} rows.", soft_wrap=True)
+
+
+def _serve(server: Any, browse: bool) -> None:
+    """Serve the page until the person stops it."""
+    import webbrowser
+
+    with server:
+        _err.print(f"Label at {server.url} until Ctrl-C; every answer is saved.", soft_wrap=True)
+        if browse:
+            webbrowser.open(server.url)
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
+
+
+class _Prelabel(NamedTuple):
+    """What `--with-llm` and its companions say."""
+
+    model: str
+    base_url: str | None
+    api_key: str | None
+    cap_usd: float
+    yes: bool
+    catalog: Catalog
+
+
+def _prelabel(
+    ask: _Prelabel, questions: Any, setting: Any, guideline: str, log: Path
+) -> dict[str, tuple[str, ...]]:
+    """Ask an LLM for labels, if the person agrees to what it costs; return what it said."""
+    with _needs_replay("Asking an LLM for labels"):
+        from router_ml.labelling.prelabel import MAX_TOKENS, Prelabelling
+        from router_ml.replay import Budget, Endpoint, make_client
+
+    with _results(_beside(log, "llm-results")) as results:
+        client = make_client(ask.base_url, ask.api_key, 60)
+        budget = Budget(ask.cap_usd, results.spent)
+        endpoint = Endpoint(client, ask.catalog, budget, max_tokens=MAX_TOKENS)
+        prepared = Prelabelling(
+            questions,
+            ask.model,
+            endpoint,
+            results,
+            labels=setting.labels,
+            single=setting.single,
+            guideline=guideline,
+        )
+        cost = prepared.cost()
+        where = ask.base_url or "api.openai.com"
+        _err.print(
+            f"{cost.requests:,} requests to {ask.model} at {where}, about US${cost.expected:.4f}, "
+            f"at most US${cost.most:.4f}; US${results.spent:.4f} of the cap of US${ask.cap_usd:g} "
+            "is spent. Their texts leave this machine.",
+            soft_wrap=True,
+        )
+        if cost.requests and (ask.yes or typer.confirm("Send them?", err=True)):
+            try:
+                _replay(prepared.replay, 8, budget.spent)
+            except ReplayError as error:  # what was said so far is of use
+                _err.print(Text.assemble(("warning:", "yellow"), " ", str(error)), soft_wrap=True)
+    said = prepared.said()
+    target = _beside(log, "llm")
+    _write_rows(target, prepared.labelled_rows(said))
+    _err.print(f"{ask.model} labelled {len(said):,} of {len(questions):,}: {target}")
+    return said
+
+
+@app.command()
+def merge(
+    files: Annotated[list[Path], typer.Argument(help="Answers of several people.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write.")],
+    disputed: Annotated[
+        Path | None, typer.Option(help="Where to write the rows they disagree on, to be settled.")
+    ] = None,
+    trust_first: Annotated[
+        bool, typer.Option("--trust-first", help="Without a majority, the first file is right.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Join the answers of several people; list disagreements, measure agreement."""
+    with _one_sentence():
+        from router_ml.labelling.merge import merge_answers
+
+        found = merge_answers(files, trust_first=trust_first)
+        _write_rows(output, found.rows)
+        if disputed is not None:
+            _write_rows(disputed, [{**d.row, "answers": d.answers} for d in found.disagreements])
+        if as_json:
+            facts = {"rows": len(found.rows), "agreements": found.agreements}
+            facts["disagreements"] = found.disagreements
+            typer.echo(msgspec.json.encode(facts).decode())
+        else:
+            show_merged(found)
+
+
+def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    with _sink(path) as sink:
+        sink.writelines(msgspec.json.encode(row) + b"\n" for row in rows)
 
 
 def _recipe(
@@ -718,11 +905,11 @@ def _replay(prepared: Any, concurrency: int, spent: float) -> None:
 
 
 @contextmanager
-def _needs_replay() -> Iterator[None]:
+def _needs_replay(what: str = "Replaying prompts") -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise MissingExtra("replay", "Replaying prompts") from error
+        raise MissingExtra("replay", what) from error
 
 
 @contextmanager

@@ -11,6 +11,7 @@
     ├── RequestError           a request to the service that has no answer
     ├── RecipeError            a training recipe
     ├── EvaluationError        something to compare with, or a traffic, that cannot be used
+    ├── LabellingError         an answer, or a request to label, that cannot be taken
     ├── TrainingError          data that no classifier can be learned from
     ├── DispatchError          a request that cannot be dispatched as its caller asks
     │   └── AllAttemptsFailed      no model answered; in router_ml.dispatch, an openai.APIError
@@ -60,6 +61,10 @@ class RequestError(RouterMLError):
 
 class RecipeError(RouterMLError):
     """A training recipe that cannot be used."""
+
+
+class LabellingError(RouterMLError):
+    """An answer of a person's, or a request to an LLM to label, that cannot be taken."""
 
 
 class TrainingError(RouterMLError):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from router_ml.chat import read_chat
 from router_ml.errors import DataError
 from router_ml.logs import Broken, Mapping, Row, read_log, refuse
-from router_ml.logs.lines import read_jsonl
+from router_ml.logs.lines import json_row, read_jsonl
 from router_ml.logs.row import BLANK
 from router_ml.request import ModelText, Request, model_text
 
@@ -111,6 +111,14 @@ def read_objects(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
             raise row.error()
 
 
+def parse_object(path: Path | str, number: int, line: bytes) -> dict[str, Any]:
+    """Parse one line as a JSON object, or raise DataError naming it."""
+    row = json_row(path, number, line)
+    if row.problem is not None:
+        raise row.error()
+    return row.data
+
+
 def request_of(path: Path | str, number: int, row: dict[str, Any]) -> Request:
     """Read a row's `prompt` or `messages`, or raise DataError naming the line."""
     prompt, messages = row.get("prompt"), row.get("messages")
@@ -124,6 +132,11 @@ def request_of(path: Path | str, number: int, row: dict[str, Any]) -> Request:
     return request
 
 
+def is_label(name: str) -> bool:
+    """Say whether a text can be a label: short, of one line, and not blank."""
+    return bool(name.strip()) and len(name) <= _LABEL_MAX and name.isprintable()
+
+
 def labels_of(path: Path | str, number: int, row: dict[str, Any]) -> tuple[tuple[str, ...], bool]:
     """Read a row's `labels` or `label`; the second value says whether it was `label`."""
     single = "labels" not in row
@@ -132,7 +145,7 @@ def labels_of(path: Path | str, number: int, row: dict[str, Any]) -> tuple[tuple
     if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
         raise DataError(path, number, "a row needs `labels` (a list) or `label` (a string).")
     for name in labels:
-        if not name.strip() or len(name) > _LABEL_MAX or not name.isprintable():
+        if not is_label(name):
             raise DataError(path, number, f"{name[:_LABEL_MAX]!r} is no label.")
     return tuple(sorted(set(labels))), single
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +16,9 @@ from router_ml.evaluation.contest import Score
 from router_ml.evaluation.facts import Report
 from router_ml.evaluation.latency import Bench
 from router_ml.evaluation.sections import Section, sections
+from router_ml.labelling.log import plain
+from router_ml.labelling.merge import Merged
+from router_ml.request import read_request
 from router_ml.router import Router
 from router_ml.types import Decision
 
@@ -22,6 +27,11 @@ out = Console(markup=False, emoji=False)
 
 _MOST_ROUTES = 12
 """A confusion matrix with more columns than this fits no terminal; `--json` has it."""
+_MOST_DISPUTED = 20
+"""Of the rows that people disagree on, so many are listed; `--disputed FILE` has all."""
+_BEGINNING = 100
+"""Characters of a row that are listed."""
+
 _LEFT_OUT = {"calibration", "coverage", "mistakes", "suspects"}
 """Sections of a report that are shown in its files alone."""
 
@@ -174,3 +184,33 @@ def show_bench(found: Bench) -> None:
         f"{found.all_cores_per_s:,.0f} on {found.cores}."
     )
     out.print(f"Import, load and first decision: {found.start.load_ms:.0f} ms{memory}.")
+
+
+def show_merged(merged: Merged) -> None:
+    """Show how far people agree, and each row on which they do not."""
+    table = _table("agreement", "", "rows both labelled", "alike", "Cohen's kappa")
+    for a in merged.agreements:
+        figure = "-" if math.isnan(a.kappa) else f"{a.kappa:.3f}"
+        table.add_row(f"{a.first}, {a.second}", f"{a.rows:,}", f"{a.same:,}", figure)
+    if merged.agreements:
+        out.print(table)
+    for disagreement in merged.disagreements[:_MOST_DISPUTED]:
+        said = "; ".join(f"{who}: {_names(labels)}" for who, labels in disagreement.answers.items())
+        settled = disagreement.settled
+        taken = "left out" if settled is None else f"taken: {_names(settled)}"
+        out.print(Text.assemble(_said(disagreement.row), "\n    ", (f"{said} ({taken})", "yellow")))
+    out.print(
+        f"{len(merged.rows):,} rows; {len(merged.disagreements):,} disagreements, of which "
+        f"{sum(d.settled is None for d in merged.disagreements):,} are left out."
+    )
+
+
+def _names(labels: Sequence[str]) -> str:
+    return ", ".join(labels) or "none of the labels"
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    """Return the beginning of what a row says, in one line that a terminal may show."""
+    turns = read_request(row).turns
+    line = " ".join(turns[-1].text.split())[:_BEGINNING] if turns else ""
+    return plain(line)

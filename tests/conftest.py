@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,32 @@ from provider import Provider
 from router_ml import Router
 
 ROOT = Path(__file__).parent.parent
+
+CONTRASTS = """
+() => {
+  const parse = (color) => color.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b]
+    .map((c) => c / 255).map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, at) => sum + c * [0.2126, 0.7152, 0.0722][at], 0);
+  const behind = (element) => {
+    for (let e = element; e; e = e.parentElement) {
+      const color = parse(getComputedStyle(e).backgroundColor);
+      if (color.length < 4 || color[3] === 1) return color;
+    }
+    return [255, 255, 255];
+  };
+  const all = "h1, h2, h3, p, td, th, a, span, summary, blockquote, button, kbd, li";
+  const worst = [...document.querySelectorAll(all)]
+    .filter((e) => e.textContent.trim() && e.getClientRects().length)
+    .map((e) => {
+      const [a, b] = [light(parse(getComputedStyle(e).color)), light(behind(e))];
+      return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    });
+  return Math.min(...worst);
+}
+"""
+"""Of what a page shows, the least contrast between a text and what is behind it."""
+
 
 # A busy machine is slow for reasons that are no property of the code.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -43,3 +70,16 @@ def make_face(request, provider, router):
 @pytest.fixture
 def face(make_face):
     return make_face()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip("there is no Chromium to open the page in")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield opened
+        opened.close()

@@ -1,9 +1,8 @@
 import json
 import re
-import shutil
 
 import pytest
-from conftest import ROOT
+from conftest import CONTRASTS, ROOT
 
 from router_ml.evaluation.charts import Axes, Point, Track, bars, curve, intervals
 from router_ml.evaluation.intervals import Figure
@@ -61,19 +60,6 @@ def test_bars_and_dots_are_where_their_figures_are():
     assert bars([Track("nothing", Figure(0, 0, 0), "")])
 
 
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.skip("there is no Chromium to open the page in")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
 @pytest.fixture(params=[(390, "light"), (390, "dark"), (1280, "light"), (1280, "dark")])
 def opened(request, browser, path):
     width, scheme = request.param
@@ -85,31 +71,6 @@ def opened(request, browser, path):
     found.goto(path.as_uri())
     yield found
     found.close()
-
-
-CONTRASTS = """
-() => {
-  const parse = (color) => color.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b]
-    .map((c) => c / 255).map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, c, at) => sum + c * [0.2126, 0.7152, 0.0722][at], 0);
-  const behind = (element) => {
-    for (let e = element; e; e = e.parentElement) {
-      const color = parse(getComputedStyle(e).backgroundColor);
-      if (color.length < 4 || color[3] === 1) return color;
-    }
-    return [255, 255, 255];
-  };
-  const all = "h1, h2, h3, p, td, th, a, span, summary, blockquote";
-  const worst = [...document.querySelectorAll(all)]
-    .filter((e) => e.textContent.trim() && e.getClientRects().length)
-    .map((e) => {
-      const [a, b] = [light(parse(getComputedStyle(e).color)), light(behind(e))];
-      return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    });
-  return Math.min(...worst);
-}
-"""
 
 
 @pytest.mark.browser

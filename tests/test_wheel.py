@@ -16,6 +16,7 @@ def test_the_wheel_carries_the_artifact_and_nothing_foreign(tmp_path):
     data = {"policy.toml", "catalog.toml", "conformance.jsonl", "py.typed"}
     assert {f"router_ml/{name}" for name in data} <= set(names)
     assert {f"router_ml/evaluation/report.{kind}" for kind in ("css", "js")} <= set(names)
+    assert {f"router_ml/labelling/label.{kind}" for kind in ("html", "css", "js")} <= set(names)
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"router_ml"}
     assert not [name for name in names if "__pycache__" in name]

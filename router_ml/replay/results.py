@@ -19,8 +19,7 @@ import msgspec
 
 from router_ml.errors import DataError
 from router_ml.evaluation.outcomes import Result, id_of, results_of
-from router_ml.examples import request_of
-from router_ml.logs.lines import json_row
+from router_ml.examples import parse_object, request_of
 
 
 class ResultsFile:
@@ -66,10 +65,7 @@ class ResultsFile:
             end += len(line)
 
     def _read_line(self, number: int, line: bytes) -> None:
-        read = json_row(self.path, number, line)
-        if read.problem is not None:
-            raise read.error()
-        row = read.data
+        row = parse_object(self.path, number, line)
         spent = row.get("spent_usd")
         if not isinstance(spent, int | float) or "results" not in row:
             raise DataError(self.path, number, "no result of a replay: choose another file.")

@@ -134,7 +134,7 @@ def _counts(examples: Sequence[Example]) -> dict[str, int]:
 def _same(examples: Sequence[Example], placed: _Placed) -> list[Same]:
     by_text: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
-        by_text[fold(example)].append(example)
+        by_text[fold(example.text)].append(example)
     return [
         Same(_quote(some[0]), [placed[id(one)] for one in some])
         for some in by_text.values()

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from datasketch import MinHash, MinHashLSH
 
 from router_ml.examples import Example
+from router_ml.request import ModelText
 
 _PERMUTATIONS, _SHINGLE = 64, 5
 _FOLD = re.compile(r"[\W\d_]+")
@@ -39,9 +40,9 @@ class Cleaned(NamedTuple):
     leaked: int = 0
 
 
-def fold(example: Example) -> str:
+def fold(said: ModelText) -> str:
     """Return a text without case, digits, punctuation and white space."""
-    data = example.text.turn + b"\x1e" + example.text.context
+    data = said.turn + b"\x1e" + said.context
     text = data.decode("utf-8", "ignore").lower()
     return _FOLD.sub("", text) or text
 
@@ -65,10 +66,10 @@ def drop_duplicates(
     """
     by_text: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
-        by_text[fold(example)].append(example)
+        by_text[fold(example.text)].append(example)
     unique = {text: rows for text, rows in by_text.items() if len({r.labels for r in rows}) == 1}
     conflicts = sum(len(rows) for text, rows in by_text.items() if text not in unique)
-    known = _Index(near, [_sketch(fold(example)) for example in avoid])
+    known = _Index(near, [_sketch(fold(example.text)) for example in avoid])
     grouping = _Grouping(near, same_group, known)
     for text, rows in unique.items():
         grouping.add(text, rows)
@@ -77,18 +78,54 @@ def drop_duplicates(
     return Cleaned(grouping.kept, grouping.groups, dropped, conflicts, grouping.leaked)
 
 
+def number_duplicates(
+    texts: Sequence[ModelText], near: float, done: Callable[[int], object] = lambda rows: None
+) -> list[int]:
+    """Number texts by what they say: near-duplicates have the number of the first of them.
+
+    Args:
+        texts: n of them.
+        near: Jaccard similarity from which two say the same.
+        done: told how many texts are finished, for a progress bar.
+
+    """
+    index, numbers, found = _Index(near, []), dict[str, int](), list[int]()
+    firsts: list[int] = []
+    for at, text in enumerate(texts):
+        folded = fold(text)
+        if folded not in numbers:
+            sketch = _sketch(folded)
+            first = index.find(sketch)
+            if first is None:
+                index.add(sketch)
+                firsts.append(at)
+            numbers[folded] = at if first is None else firsts[first]
+        found.append(numbers[folded])
+        done(1)
+    return found
+
+
 class _Index:
     """Sketches by which to tell whether one is near."""
 
     def __init__(self, near: float, sketches: Sequence[MinHash]) -> None:
-        self.near, self.sketches = near, sketches
+        self.near = near
+        self.sketches: list[MinHash] = []
         self.index = MinHashLSH(threshold=near, num_perm=_PERMUTATIONS)
-        for at, sketch in enumerate(sketches):
-            self.index.insert(at, sketch)
+        for sketch in sketches:
+            self.add(sketch)
 
-    def has(self, sketch: MinHash) -> bool:
-        found = self.index.query(sketch)
-        return any(sketch.jaccard(self.sketches[at]) >= self.near for at in found)
+    def add(self, sketch: MinHash) -> None:
+        self.index.insert(len(self.sketches), sketch)
+        self.sketches.append(sketch)
+
+    def find(self, sketch: MinHash) -> int | None:
+        """Return the number of the first sketch that is near; None if none is."""
+        near = (at for at in self.index.query(sketch) if self._is_near(at, sketch))
+        return min(near, default=None)
+
+    def _is_near(self, at: int, sketch: MinHash) -> bool:
+        return bool(sketch.jaccard(self.sketches[at]) >= self.near)
 
 
 class _Grouping:
@@ -105,7 +142,7 @@ class _Grouping:
     def add(self, text: str, rows: Sequence[Example]) -> None:
         """Keep the first of rows that say the same, unless a near one is kept already."""
         sketch, example = _sketch(text), rows[0]
-        if self.avoid.has(sketch):
+        if self.avoid.find(sketch) is not None:
             self.leaked += len(rows)
             return
         relatives = self._relatives(sketch)

@@ -45,7 +45,7 @@ class Former(NamedTuple):
 
 def fingerprints(examples: Sequence[Example]) -> NDArray[np.uint32]:
     """Return a fingerprint of each row's text, [n]."""
-    folded = (fold(example).encode("utf-8", "replace") for example in examples)
+    folded = (fold(example.text).encode("utf-8", "replace") for example in examples)
     return np.fromiter(map(zlib.crc32, folded), np.dtype("<u4"))
 
 
