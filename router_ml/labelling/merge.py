@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from router_ml.errors import DataError
-from router_ml.examples import labels_of, read_rows, request_of
+from router_ml.examples import labels_of, read_objects, request_of
 from router_ml.labelling.answers import OWN, Labels
 from router_ml.labelling.log import key_of
 
@@ -107,7 +107,7 @@ def _read(paths: Sequence[Path]) -> tuple[dict[str, _Given], bool]:
     all_single = True
     for path in paths:
         number = 0
-        for number, row in read_rows(path):
+        for number, row in read_objects(path):
             request_of(path, number, row)
             labels, single = labels_of(path, number, row)
             all_single = all_single and single

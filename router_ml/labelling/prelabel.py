@@ -18,7 +18,7 @@ from router_ml.classifier import plain_text
 from router_ml.errors import LabellingError
 from router_ml.evaluation.judging import LogRow
 from router_ml.evaluation.outcomes import results_of
-from router_ml.examples import read_rows
+from router_ml.examples import read_objects
 from router_ml.labelling.answers import OWN, Labels
 from router_ml.labelling.questions import Question
 from router_ml.replay import Endpoint, Replay, ResultsFile
@@ -117,7 +117,7 @@ class Prelabelling:
     def said(self) -> dict[str, Labels]:
         """Return what it said by now: question's key -> labels."""
         found = {}
-        for number, row in read_rows(self._path):
+        for number, row in read_objects(self._path):
             question = self._ids.get(str(row.get("id")))
             result = results_of(self._path, number, row).get(self.model)
             labels = self.read_answer(result.answer) if result and result.answer else None
