@@ -1,4 +1,5 @@
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ from provider import Provider
 from router_ml import Router
 
 ROOT = Path(__file__).parent.parent
+
+# Run in the background, tests inherit an ignored SIGINT, and so would all that they interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CONTRASTS = """
 () => {

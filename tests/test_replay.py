@@ -313,10 +313,7 @@ def test_ctrl_c_leaves_a_file_that_goes_on(place, provider):
     provider.faults["say 3"] = ["hang"]
     command = [sys.executable, "-m", "router_ml.cli", *place.command(models="small")]
     env = {**os.environ, "OPENAI_API_KEY": KEY}
-    # What is ignored, as by a test in the background, would be inherited.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
-    signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 60
     while len(provider.asked) < 5 or place.out.read_text().count("\n") < 4:
         assert time.monotonic() < deadline
