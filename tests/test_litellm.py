@@ -34,7 +34,7 @@ from router_ml.policy import SHIPPED_POLICY  # noqa: E402
 from router_ml.service.app import Service  # noqa: E402
 
 PROOF = "Prove that the square root of 2 is irrational"
-CHINESE = "请推荐三本关于园艺的书"
+CHINESE = "请推荐三本关于园艺的书，并各用一句话说明为什么推荐它"  # longer than the marks below
 PLAIN = "Recommend three books about gardening"
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
 ANTHROPIC_IMAGE = {
