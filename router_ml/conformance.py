@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 
 import msgspec
 
@@ -87,6 +87,8 @@ def ask_over_http(url: str) -> Ask:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
                 return msgspec.json.decode(answer.read(), type=Answer)
         except (URLError, OSError, ValueError, msgspec.DecodeError) as error:
+            if isinstance(error, HTTPError):  # it is the answer as well, still open
+                error.close()
             raise RequestError(f"{url} gives no answer with a `route`: {error}.") from error
 
     return ask
