@@ -135,13 +135,31 @@ def _one_sentence() -> Iterator[None]:
         raise
     except (RouterMLError, OSError) as error:
         sentence = _sentence(error) if isinstance(error, OSError) else str(error)
-        _err.print(Text.assemble(("error:", "red"), " ", sentence), soft_wrap=True)
+        _warn("error", sentence)
         raise typer.Exit(1) from error
 
 
 def _sentence(error: OSError) -> str:
     where = "" if error.filename is None else f"{error.filename}: "
     return f"{where}{error.strerror or error}."
+
+
+def _print_json(found: Any) -> None:
+    typer.echo(msgspec.json.encode(found).decode())
+
+
+def _warn(word: str, sentence: object, colour: str = "red") -> None:
+    """Say a sentence on standard error, after a word that says what it is about."""
+    _err.print(Text.assemble((f"{word}:", colour), " ", str(sentence)), soft_wrap=True)
+
+
+@contextmanager
+def _needs(extra: str, what: str) -> Iterator[None]:
+    """Name the extra that something needs, where a module of it is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtra(extra, what) from error
 
 
 @app.command()
@@ -158,7 +176,7 @@ def route(
         text = sys.stdin.buffer.read().decode("utf-8", "replace") if prompt == "-" else prompt
         decision = router.route(text)
         if as_json:
-            typer.echo(msgspec.json.encode(decision).decode())
+            _print_json(decision)
         else:
             show_decision(decision, router)
 
@@ -340,7 +358,7 @@ def evaluate_command(
         else:
             show_report(found)
         for sentence in missed:
-            _err.print(Text.assemble(("below:", "red"), " ", sentence), soft_wrap=True)
+            _warn("below", sentence)
         if missed:
             raise typer.Exit(3)
 
@@ -382,7 +400,7 @@ def train(
     public_data: PublicDataOption = None,
 ) -> None:
     """Train a classifier, say how good it is and beside what, and write it as an artifact."""
-    with _one_sentence(), _needs_training(), _broken_rows(skip_broken) as broken:
+    with _one_sentence(), _needs("train", "Training"), _broken_rows(skip_broken) as broken:
         from router_ml.training import train as run
 
         recipe = _recipe(source, output.name if output else None, encoder, mapping, scrub)
@@ -416,7 +434,7 @@ def _broken_rows(skip: bool) -> Iterator[Broken]:
     skipped = Skipped()
     yield skipped if skip else refuse
     for error in skipped.first:
-        _err.print(Text.assemble(("skipped:", "yellow"), " ", str(error)), soft_wrap=True)
+        _warn("skipped", error, "yellow")
     if skipped.count:
         _err.print(f"Broken rows that were skipped: {skipped.count}.")
 
@@ -429,7 +447,7 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Say which labels of a log are wrong or too few, row by row; exit 1 if any are."""
-    with _one_sentence(), _needs_training(), _broken_rows(skip_broken) as broken:
+    with _one_sentence(), _needs("train", "Training"), _broken_rows(skip_broken) as broken:
         from router_ml.training import Recipe, check
         from router_ml.training.recipe import DataRecipe
 
@@ -437,7 +455,7 @@ def check(
         rows = read_log(source, mapping=read_mapping(mapping or ()), broken=broken)
         found = check(rows, recipe, broken, _progress)
         if as_json:
-            typer.echo(msgspec.json.encode(found).decode())
+            _print_json(found)
         else:
             _show_findings(found)
         if not found.clean:
@@ -483,7 +501,7 @@ def unseen(
     as_json: JsonOption = False,
 ) -> None:
     """Say how right a recipe is on sources it has not seen: train without each, judge it."""
-    with _one_sentence(), _needs_training():
+    with _one_sentence(), _needs("train", "Training"):
         from router_ml.training import clean, evaluate_unseen, judge_unseen, read_data
 
         recipe = _recipe(source, None)
@@ -493,7 +511,7 @@ def unseen(
         if doubted is not None:
             _write_doubts(recipe, judged, doubted)
         if as_json:
-            typer.echo(msgspec.json.encode({e.name: e for e in found}).decode())
+            _print_json({e.name: e for e in found})
         else:
             show_evaluations(found)
             show_sources(found[0])
@@ -507,17 +525,7 @@ def _write_doubts(recipe: Any, judged: Any, target: Path) -> None:
     probabilities = judged_unseen(recipe, judged).probabilities
     given = data.targets.astype(bool)
     found = doubts(probabilities, given, data.labels, single_label=data.single_label)
-    with _sink(target) as sink:
-        for row in doubted_rows(data.cleaned.examples, found):
-            sink.write(msgspec.json.encode(row) + b"\n")
-
-
-@contextmanager
-def _needs_training(what: str = "Training") -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise MissingExtra("train", what) from error
+    _write_rows(target, doubted_rows(data.cleaned.examples, found))
 
 
 @app.command()
@@ -548,7 +556,7 @@ def label(
     catalog: CatalogOption = None,
 ) -> None:
     """Label a log with few answers, on a local page or here; each is saved at once."""
-    with _one_sentence(), _needs_training("Labelling"):
+    with _one_sentence(), _needs("train", "Labelling"):
         from router_ml.labelling.answers import AnswersFile
         from router_ml.labelling.log import read_log
         from router_ml.labelling.questions import make_questions
@@ -599,7 +607,7 @@ def _beside(log: Path, kind: str) -> Path:
 
 def _show_log(path: Path, log: Any) -> None:
     for error in log.broken[:_SHOWN_BROKEN]:
-        _err.print(Text.assemble(("skipped:", "yellow"), " ", str(error)), soft_wrap=True)
+        _warn("skipped", error, "yellow")
     counts = {"could not be read": len(log.broken), "have parts or no words": log.passed_over}
     for what, rows in counts.items():
         if rows:
@@ -635,7 +643,7 @@ def _prelabel(
     ask: _Prelabel, questions: Any, setting: Any, guideline: str, log: Path
 ) -> dict[str, tuple[str, ...]]:
     """Ask an LLM for labels, if the person agrees to what it costs; return what it said."""
-    with _needs_replay("Asking an LLM for labels"):
+    with _needs("replay", "Asking an LLM for labels"):
         from router_ml.labelling.prelabel import MAX_TOKENS, Prelabelling
         from router_ml.replay import Budget, Endpoint, make_client
 
@@ -664,7 +672,7 @@ def _prelabel(
             try:
                 _replay(prepared.replay, 8, budget.spent)
             except ReplayError as error:  # what was said so far is of use
-                _err.print(Text.assemble(("warning:", "yellow"), " ", str(error)), soft_wrap=True)
+                _warn("warning", error, "yellow")
     said = prepared.said()
     target = _beside(log, "llm")
     _write_rows(target, prepared.labelled_rows(said))
@@ -695,7 +703,7 @@ def merge(
         if as_json:
             facts = {"rows": len(found.rows), "agreements": found.agreements}
             facts["disagreements"] = found.disagreements
-            typer.echo(msgspec.json.encode(facts).decode())
+            _print_json(facts)
         else:
             show_merged(found)
 
@@ -795,7 +803,7 @@ def thresholds(
             if to_policy is not None and chosen is not None:
                 to_policy.write(policy_with(source, chosen.thresholds).encode())
         if as_json:
-            typer.echo(msgspec.json.encode({"chosen": chosen, "frontier": drawn}).decode())
+            _print_json({"chosen": chosen, "frontier": drawn})
         else:
             for section, _ in parts:
                 show_section(section)
@@ -833,7 +841,7 @@ def outcomes(
         rows = read_outcomes(files)
         found = evaluate_outcomes(router, rows, by=by, weak=weak, strong=strong)
         if as_json:
-            typer.echo(msgspec.json.encode(found).decode())
+            _print_json(found)
         else:
             show_section(outcomes_section(found))
 
@@ -863,7 +871,7 @@ def replay(
     seed: SeedOption = 0,
 ) -> None:
     """Send a sample of prompts to several models, score the answers, keep within a cap."""
-    with _one_sentence(), _needs_replay(), _results(output) as results:
+    with _one_sentence(), _needs("replay", "Replaying prompts"), _results(output) as results:
         from router_ml.replay import Budget, Endpoint, Replay, make_client, make_scorer, sample_rows
 
         client = make_client(base_url, api_key, timeout_s)
@@ -905,14 +913,6 @@ def _replay(prepared: Any, concurrency: int, spent: float) -> None:
 
 
 @contextmanager
-def _needs_replay(what: str = "Replaying prompts") -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise MissingExtra("replay", what) from error
-
-
-@contextmanager
 def _results(path: Path) -> Iterator[Any]:
     from router_ml.replay import ResultsFile
 
@@ -948,7 +948,7 @@ def drift(
             if to_label is not None:
                 to_label.writelines(msgspec.json.encode(row.row) + b"\n" for row in found.new)
         if as_json:
-            typer.echo(msgspec.json.encode(found).decode())
+            _print_json(found)
         else:
             show_section(drift_section(found))
 
@@ -956,7 +956,7 @@ def drift(
 def _label_drift(judge: Judge, files: list[Path], as_json: bool) -> None:
     found = measure_label_drift(judge, files)
     if as_json:
-        typer.echo(msgspec.json.encode(found).decode())
+        _print_json(found)
     else:
         show_section(label_drift_section(found))
 
@@ -973,7 +973,7 @@ def bench_command(
     with _one_sentence():
         found = bench(Router.load(artifact, policy=policy, catalog=catalog), calls)
         if as_json:
-            typer.echo(msgspec.json.encode(found).decode())
+            _print_json(found)
         else:
             show_bench(found)
 
@@ -992,11 +992,11 @@ def catalog_command(
         rules = default_policy(labels) if policy is None else Policy.read(policy)
         problems = [*find_problems(rules, labels, models), *find_unreachable(rules)]
         if as_json:
-            typer.echo(msgspec.json.encode(_catalog_facts(models, problems)).decode())
+            _print_json(_catalog_facts(models, problems))
         else:
             show_catalog(models)
             for problem in problems:
-                _err.print(Text.assemble(("problem:", "red"), " ", problem), soft_wrap=True)
+                _warn("problem", problem)
         if problems:
             raise typer.Exit(1)
 
@@ -1049,11 +1049,9 @@ def serve_command(
 ) -> None:
     """Decide over HTTP, for gateways in any language; files that change are taken up."""
     with _one_sentence():
-        try:
+        with _needs("serve", "Serving"):
             from router_ml.service.app import Limits, Service
             from router_ml.service.server import serve as run
-        except ModuleNotFoundError as error:
-            raise MissingExtra("serve", "Serving") from error
         from router_ml.reload import ReloadingRouter
 
         with ReloadingRouter.load(artifact, policy=policy, catalog=catalog) as router:
@@ -1082,9 +1080,8 @@ def conformance_command(
         failed = list(failures(ask))
         for case, answer in failed:
             out.print(f"{case.id}: {answer.route} ({answer.reason}), not {case.route}")
-        out.print(
-            f"{len(read_cases()) - len(failed)} of {len(read_cases())} cases are as expected."
-        )
+        cases = len(read_cases())
+        out.print(f"{cases - len(failed)} of {cases} cases are as expected.")
         if failed:
             raise typer.Exit(1)
 
@@ -1097,10 +1094,8 @@ def litellm_config_command(
 ) -> None:
     """Print a configuration of LiteLLM's proxy that routes by a policy."""
     with _one_sentence():
-        try:
+        with _needs("litellm", "Writing LiteLLM's configuration"):
             from router_ml.integrations.litellm_config import configuration
-        except ModuleNotFoundError as error:
-            raise MissingExtra("litellm", "Writing LiteLLM's configuration") from error
         router = Router.load(artifact, policy=policy, catalog=catalog)
         files = {
             "POLICY": policy,
