@@ -13,13 +13,13 @@ from router_ml.chat import read_chat
 from router_ml.classifier import Classifier
 from router_ml.conversations import Conversations
 from router_ml.decider import NOTHING, Decider
-from router_ml.policy import NO_FACTS, SHIPPED_POLICY, Fact, Policy
+from router_ml.policy import SHIPPED_POLICY, Fact, Policy
 from router_ml.problems import check
 from router_ml.request import ModelText, Request, model_text
 from router_ml.types import Decision, Tags
 
-_PARTS: dict[tuple[bool, bool], frozenset[Fact]] = {
-    (False, False): NO_FACTS,
+_PARTS: dict[tuple[bool, bool], frozenset[str]] = {
+    (False, False): frozenset(),
     (True, False): frozenset({"vision"}),
     (False, True): frozenset({"audio"}),
     (True, True): frozenset({"vision", "audio"}),
@@ -135,7 +135,7 @@ class Router:
         return self.classifier.probabilities(text) if text.says_something else None
 
     def _facts(self, read: Request, tags: Tags | None) -> frozenset[Fact]:
-        parts = _PARTS[read.has_image, read.has_audio]
+        parts = parts_of(read)
         asked = self._decide.conditions
         return parts | asked.holding(read, tags) if asked else parts
 
@@ -151,6 +151,11 @@ class Router:
             return decision
         stay = self.conversations.stay(conversation, decision)
         return decision if stay is None else self._decide.stay(decision, stay, facts)
+
+
+def parts_of(request: Request) -> frozenset[str]:
+    """Return what a request's parts say whatever its words say."""
+    return _PARTS[request.has_image, request.has_audio]
 
 
 def default_policy(labels: Sequence[str]) -> Policy:

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 from router_ml.catalog import Catalog
 from router_ml.decider import Decider
 from router_ml.errors import DataError
-from router_ml.evaluation.metrics import facts_of
 from router_ml.examples import Example, labels_of
 from router_ml.policy import FACTS, NO_FACTS, Fact, Policy
-from router_ml.router import Router
+from router_ml.router import Router, parts_of
 from router_ml.types import Decision, Prediction
 
 
@@ -67,7 +66,7 @@ class Labelled:
 
     def truth(self, example: Example) -> Decision:
         """Decide on a request by its true labels and its parts."""
-        return self(example.labels, facts_of(example) | self.asked(example))
+        return self(example.labels, parts_of(example.request) | self.asked(example))
 
     def asked(self, example: Example) -> frozenset[Fact]:
         """Return which conditions of the policy hold of a request."""

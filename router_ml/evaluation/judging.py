@@ -11,7 +11,7 @@ from router_ml.decider import NOTHING, Decider
 from router_ml.examples import read_rows, request_of
 from router_ml.policy import Fact
 from router_ml.request import ModelText, Request, model_text
-from router_ml.router import Router
+from router_ml.router import Router, parts_of
 from router_ml.types import Decision
 
 _CHUNK = 4096
@@ -87,9 +87,7 @@ class Judge:
 
     def facts(self, request: Request) -> frozenset[Fact]:
         """Return what the policy looks at beside labels; a row of a log has no tags of its own."""
-        parts = {"vision": request.has_image, "audio": request.has_audio}
-        there = frozenset(part for part, is_there in parts.items() if is_there)
-        return there | self._decide.conditions.holding(request)
+        return parts_of(request) | self._decide.conditions.holding(request)
 
     def decide(self, row: JudgedRow, thresholds: Sequence[float] | None = None) -> Decision:
         """Decide as the router does, at these thresholds instead of its own."""

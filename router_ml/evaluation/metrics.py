@@ -17,6 +17,7 @@ from router_ml.evaluation.keywords import asked, keyword_labels
 from router_ml.evaluation.slices import Mistake, Slice, slice_accuracy
 from router_ml.examples import Example
 from router_ml.policy import Fact, Policy
+from router_ml.router import parts_of
 from router_ml.types import Decision, Prediction
 
 _BINS = 15
@@ -66,12 +67,6 @@ class Evaluation(msgspec.Struct, frozen=True):
     mistakes: list[Mistake] = []
 
 
-def facts_of(example: Example) -> frozenset[str]:
-    """Return what a request's parts say whatever its words say."""
-    found = {"vision": example.request.has_image, "audio": example.request.has_audio}
-    return frozenset(name for name, holds in found.items() if holds)
-
-
 class Judged(NamedTuple):
     """What a classifier said of n rows.
 
@@ -104,7 +99,7 @@ def judge(
     for example, row in zip(examples, probabilities.tolist(), strict=True):
         silent = not example.text.says_something
         prediction = Prediction((), {}) if silent else classifier.predict(row, thresholds)
-        facts = facts_of(example).intersection(classifier.labels)
+        facts = parts_of(example.request).intersection(classifier.labels)
         given.append(tuple({*prediction.labels, *facts}))
     return Judged(probabilities, given)
 
@@ -238,7 +233,7 @@ def _route(policy: Policy, labels: Sequence[str], example: Example) -> str:
 
 def _facts(policy: Policy, example: Example) -> frozenset[Fact]:
     """Return what a policy looks at beside labels; a labelled request has no tags."""
-    return facts_of(example) | Conditions(policy.conditions()).holding(example.request)
+    return parts_of(example.request) | Conditions(policy.conditions()).holding(example.request)
 
 
 def _confusion(routes: Sequence[str], true: Sequence[str], given: Sequence[str]) -> list[list[int]]:
