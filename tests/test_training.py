@@ -106,14 +106,16 @@ def test_the_byte_encoder_trains_exports_and_repeats(tmp_path):
     assert (tmp_path / "a/model.onnx").read_bytes() == (second.path / "model.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("shapes", [(), (4, 8)])
-def test_the_graph_computes_what_the_module_was_trained_to(shapes):
+@pytest.mark.parametrize(("shapes", "members"), [((), 1), ((4, 8), 1), ((4, 8), 3)])
+def test_the_graph_computes_what_the_module_was_trained_to(shapes, members):
     pytest.importorskip("sentence_transformers")
     import torch
 
     from router_ml.training.byte_encoder import ByteEncoder, joined
 
-    encoder = ByteEncoder((2, 3, 6), table_bits=12, width=8, hidden=16, shapes=shapes).eval()
+    encoder = ByteEncoder(
+        (2, 3, 6), table_bits=12, width=8, hidden=16, shapes=shapes, members=members
+    ).eval()
     encoder.quantize()
     turns = ["a", "now prove it", "x" * 95 + "yz", "证明根号2是无理数" * 20, "tab\tand\nline"]
     texts = [model_text(read_request(turn)) for turn in turns]

@@ -81,6 +81,8 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "bytes".
         width: columns of the table; None: 128 for "ngrams", 32 for "bytes".
         hidden: width of the layer of "bytes".
+        members: how many networks "bytes" trains side by side, to err less than one does;
+            each has `width` columns and a layer of `hidden`.
         epochs, batch_size, learning_rate, dropout: how "bytes" is trained.
         feature_dropout: share of n-grams left out at random in training.
         max_tokens: where "static" and "transformer" cut a text.
@@ -94,6 +96,7 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     table_bits: Annotated[int, msgspec.Meta(ge=8, le=20)] | None = None
     width: Positive | None = None
     hidden: Positive = 64
+    members: Positive = 1
     epochs: Positive = 4
     batch_size: Positive = 256
     learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 2e-3
