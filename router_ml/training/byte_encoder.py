@@ -8,7 +8,8 @@ labels. Needs the extra `encoders`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from router_ml.classifier import SEPARATOR
 from router_ml.request import ModelText
 from router_ml.training.byte_ngrams import Ngrams, bags, graph
 from router_ml.training.recipe import EncoderRecipe
+from router_ml.training.variants import vary
 
 _INT8 = 127
 _SMOOTHING = 0.02
@@ -249,13 +251,20 @@ class _Rows:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def epochs(self, epochs: int, size: int, seed: int) -> Any:
-        draw = np.random.default_rng(seed)
-        for _ in range(epochs):
+    def batches(
+        self, recipe: EncoderRecipe, seed: int
+    ) -> Iterator[tuple[list[str], torch.Tensor, torch.Tensor]]:
+        draw, chance = np.random.default_rng(seed), Random(seed)
+        for _ in range(recipe.epochs):
             order = draw.permutation(len(self))
-            for start in range(0, len(order), size):
-                rows = order[start : start + size]
-                yield [self.texts[r] for r in rows], self.targets[rows], self.weights[rows]
+            for start in range(0, len(order), recipe.batch_size):
+                rows = order[start : start + recipe.batch_size]
+                texts = [self._text(row, recipe.varied, chance) for row in rows]
+                yield texts, self.targets[rows], self.weights[rows]
+
+    def _text(self, row: int, varied: float, chance: Random) -> str:
+        text = self.texts[row]
+        return vary(text, chance) if chance.random() < varied else text
 
 
 def _optimise(
@@ -281,7 +290,7 @@ def _optimise(
     )
     encoder.train()
     heads.train()
-    for texts, targets, weights in data.epochs(recipe.epochs, recipe.batch_size, seed):
+    for texts, targets, weights in data.batches(recipe, seed):
         embeddings = encoder(encoder.preprocess(texts))["member_embeddings"]
         losses = [
             _loss(head(own), targets, single_label)

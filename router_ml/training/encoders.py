@@ -174,6 +174,7 @@ class BytesEncoder:
             "hidden": module.hidden,
             "members": module.members,
             "epochs": recipe.epochs,
+            "varied": recipe.varied,
         }
 
     @classmethod

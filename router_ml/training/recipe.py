@@ -85,6 +85,8 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             each has `width` columns and a layer of `hidden`.
         epochs, batch_size, learning_rate, dropout: how "bytes" is trained.
         feature_dropout: share of n-grams left out at random in training.
+        varied: share of the texts that "bytes" sees framed, in another case or mistyped,
+            drawn anew each epoch.
         max_tokens: where "static" and "transformer" cut a text.
 
     """
@@ -102,6 +104,7 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 2e-3
     dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.3
     feature_dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.1
+    varied: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     max_tokens: Positive = 256
 
 
