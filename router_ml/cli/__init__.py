@@ -2,8 +2,8 @@
 
     commands -> one module a command -> recipe -> files, progress -> console, options, sources
 
-A command imports what is heavy when it runs: what `route` needs is loaded in a blink, and what
-`evaluate` or `train` need is loaded for them alone.
+A command imports what is heavy when it runs: what `evaluate` or `train` need is loaded for them
+alone, and not to decide on one request.
 """
 
 from router_ml.cli.commands import app

@@ -86,10 +86,7 @@ def label(
                 voices=setting.voices,
                 confirm=confirm if with_llm else 0,
             )
-            if terminal:
-                _ask_here(session)
-            else:
-                _ask_on_page(session, port, told, browse)
+            _ask(session, told, port, terminal=terminal, browse=browse)
         if target.exists():
             out.print(f"Answers are in {target}: router-ml train {target} -o models/mine")
 
@@ -132,18 +129,16 @@ def _add_voice(
     setting.voices.insert(0, answers_voice(llm.model, said, questions))
 
 
-def _ask_here(session: Session) -> None:
-    from router_ml.labelling.terminal import run_terminal
-
-    run_terminal(session, out)
-
-
-def _ask_on_page(session: Session, port: int, guideline: str, browse: bool) -> None:
+def _ask(session: Session, guideline: str, port: int, *, terminal: bool, browse: bool) -> None:
+    """Ask the person in the terminal, or on a page and sum up here what was said there."""
     from router_ml.labelling.server import LabelServer
-    from router_ml.labelling.terminal import summary
+    from router_ml.labelling.terminal import run_terminal, summary
 
-    _serve(LabelServer(session, port=port, guideline=guideline), browse)
-    out.print(summary(session.state()))
+    if terminal:
+        run_terminal(session, out)
+    else:
+        _serve(LabelServer(session, port=port, guideline=guideline), browse)
+        out.print(summary(session.state()))
 
 
 def _serve(server: LabelServer, browse: bool) -> None:
