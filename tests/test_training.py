@@ -89,7 +89,9 @@ def test_the_ngram_table_is_what_numpy_says(tmp_path):
     turns = ["an invoice", "a clause of the contract", "证明根号2是无理数", "x" * 300, "y"]
     texts = [model_text(read_request(turn)) for turn in turns]
     texts += [text._replace(context=b"an earlier turn") for text in texts]
-    encoder = NgramEncoder.fit(texts, (2, 3), table_bits=12, width=4, seed=1)
+    targets = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1] * 2]
+    ngrams = Ngrams.make((2, 3), 12, seed=1, edges=(), before=1)
+    encoder = NgramEncoder.fit(texts, targets, np.ones(10, np.float32), ngrams, width=4, seed=1)
     graph = onnxruntime.InferenceSession(encoder.graph().SerializeToString())
     served = graph.run(None, feed_bytes(texts))[0]
     np.testing.assert_allclose(served, encoder.embed(texts), atol=1e-5)
