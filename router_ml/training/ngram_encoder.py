@@ -25,8 +25,8 @@ from router_ml.training.ngram_features import Sparse, count, idf, weighted
 
 Floats = NDArray[np.float32]
 
-_C, _SWEEPS, _TOLERANCE = 10.0, 30, 0.1
-"""Of the regressions; more digits than these leave no trace in an int8 table."""
+_C, _SWEEPS, _TOLERANCE = 10.0, 5, 0.1
+"""Of the regressions; the head corrects what a few more sweeps would."""
 _LENGTH = 0.4
 """Root mean square of the embeddings' lengths: of what the head's own C is right for."""
 _INT8 = 127
@@ -110,6 +110,7 @@ def _features(counts: Sparse, ngram_weight: Floats) -> Sparse:
 def _learn(features: Sparse, targets: Floats, weights: Floats, seed: int) -> Floats:
     """Fit one regression a label, [features, labels]; of a label that all have, nothing."""
     learned = np.zeros((features.shape[1], targets.shape[1]), np.float32)
+    features = features.astype(np.float64)  # which liblinear would convert anew for each label
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         for column, answer in enumerate(targets.T):
