@@ -168,16 +168,20 @@ class Tfidf:
 
 
 class FastText:
-    """fastText, one-versus-all: words with bigrams, or subwords of 2 to 4 characters."""
+    """fastText: words with bigrams, or subwords of 2 to 4 characters.
+
+    One-versus-all, as its documentation says for tags; for labels that exclude each other
+    its own default is the loss "softmax".
+    """
 
     file = "model.bin"
 
-    def __init__(self, subwords: bool) -> None:
-        self.subwords = subwords
+    def __init__(self, subwords: bool, loss: str = "ova", epochs: int = 8) -> None:
+        self.subwords, self.loss, self.epochs = subwords, loss, epochs
         self.name = "fastText, subwords" if subwords else "fastText, words"
 
     def fit(self, texts: Sequence[str], targets: Matrix) -> None:
-        """Train as its documentation does for tags: one-versus-all, default rates."""
+        """Train at the rate that its documentation suggests."""
         self.columns = targets.shape[1]
         with training_file(texts, targets) as path:
             self.train(path)
@@ -188,7 +192,7 @@ class FastText:
 
         sizes = {"minn": 2, "maxn": 4} if self.subwords else {"wordNgrams": 2}
         self.model = fasttext.train_supervised(
-            path, loss="ova", lr=0.5, epoch=8, dim=64, thread=2, verbose=0, **sizes
+            path, loss=self.loss, lr=0.5, epoch=self.epochs, dim=64, thread=2, verbose=0, **sizes
         )
 
     def probabilities(self, texts: Sequence[str]) -> Matrix:
@@ -360,8 +364,8 @@ class Static:
 
     name = "static embeddings, Hugging Face BPE"
 
-    def __init__(self, width: int = 256, vocabulary: int = 32_000) -> None:
-        self.width, self.vocabulary = width, vocabulary
+    def __init__(self, width: int = 256, vocabulary: int = 32_000, epochs: int = 4) -> None:
+        self.width, self.vocabulary, self.epochs = width, vocabulary, epochs
 
     def fit(self, texts: Sequence[str], targets: Matrix) -> None:
         """Train the tokenizer, then the table and the layer together."""
@@ -378,7 +382,7 @@ class Static:
         parts = [*table.parameters(), *layer.parameters()]
         optimiser = torch.optim.Adam(parts, lr=3e-3)
         draw = np.random.default_rng(7)
-        for _ in range(4):
+        for _ in range(self.epochs):
             order = draw.permutation(len(ids))
             for start in range(0, len(order), 256):
                 rows = order[start : start + 256]

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from router_ml import Router
 from router_ml.classifier import feed_bytes
 from router_ml.errors import RecipeError, TrainingError
-from router_ml.request import model_text, read_request
+from router_ml.request import ModelText, model_text, read_request
 from router_ml.training import Recipe, clean, load_recipe, read_data, train
 from router_ml.training.byte_ngrams import Ngrams, bags
 from router_ml.training.heads import Calibration, Head
@@ -89,10 +89,30 @@ def test_the_ngram_table_is_what_numpy_says(tmp_path):
     turns = ["an invoice", "a clause of the contract", "证明根号2是无理数", "x" * 300, "y"]
     texts = [model_text(read_request(turn)) for turn in turns]
     texts += [text._replace(context=b"an earlier turn") for text in texts]
-    encoder = NgramEncoder.fit(texts, (2, 3), table_bits=12, width=4, seed=1)
+    targets = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1] * 2]
+    ngrams = Ngrams.make((2, 3), 12, seed=1, edges=(), before=1)
+    encoder = NgramEncoder.fit(texts, targets, np.ones(10, np.float32), ngrams, width=4, seed=1)
     graph = onnxruntime.InferenceSession(encoder.graph().SerializeToString())
     served = graph.run(None, feed_bytes(texts))[0]
     np.testing.assert_allclose(served, encoder.embed(texts), atol=1e-5)
+
+
+def test_ngrams_tell_labels_apart_by_turn_and_by_context():
+    said = [("an invoice", ""), ("a clause", ""), ("go on", "an invoice"), ("go on", "a clause")]
+    texts = [ModelText(turn.encode(), context.encode()) for turn, context in said * 4]
+    targets = np.array([[1, 0, 1], [0, 1, 1], [0, 0, 1], [1, 1, 1]] * 4, np.float32)
+    ngrams = Ngrams.make((2, 3), 12, seed=1, edges=(), before=1)
+    encoder = NgramEncoder.fit(texts, targets, np.ones(16, np.float32), ngrams, width=4, seed=1)
+    assert encoder.width <= 4  # two labels, turn and context apart; the third is everywhere
+    head = LogisticRegression(C=100).fit(encoder.embed(texts), targets[:, 0])
+    np.testing.assert_array_equal(head.predict(encoder.embed(texts)), targets[:, 0])
+
+
+def test_what_a_text_begins_with_is_unlike_the_same_in_its_middle():
+    ngrams = Ngrams.make((3,), 16, seed=1, edges=(), before=1)
+    pay, repay = (bags([(turn, b"")], ngrams).ids[:, 0] for turn in (b"pay me", b"repay me"))
+    assert pay[0] != repay[2]
+    np.testing.assert_array_equal(pay[1:], repay[3:])
 
 
 def test_the_byte_encoder_trains_exports_and_repeats(tmp_path):

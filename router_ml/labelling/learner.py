@@ -16,9 +16,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
+from sklearn.decomposition import TruncatedSVD
+from sklearn.preprocessing import normalize
 
 from router_ml.request import ModelText
-from router_ml.training.ngram_encoder import NgramEncoder
+from router_ml.training.byte_ngrams import Ngrams
+from router_ml.training.ngram_features import count, idf, weighted
 
 Floats = NDArray[np.float64]
 
@@ -42,14 +45,22 @@ class Said(NamedTuple):
 
 
 def embed(texts: Sequence[ModelText], seed: int = 0) -> Floats:
-    """Embed texts, each row of length 1 or 0: [n, width]."""
+    """Embed texts, each row of length 1 or 0: [n, width].
+
+    TF-IDF of hashed n-grams on the leading singular vectors (Deerwester et al. 1990), the
+    turn's and the context's side by side.
+    """
     if len(texts) < 2:  # nothing to tell apart
         return np.zeros((len(texts), 1))
+    counts = count(texts, Ngrams.make(_ORDERS, _TABLE_BITS, seed, edges=()))
+    used = np.unique(np.concatenate([part.indices for part in counts]))
+    turns, contexts = (normalize(weighted(part, idf(counts))[:, used]) for part in counts)
+    svd = TruncatedSVD(min(_WIDTH, len(texts) - 1, len(used)), n_iter=4, random_state=seed)
     with np.errstate(divide="ignore", invalid="ignore"):  # of texts that are all the same
-        encoder = NgramEncoder.fit(texts, _ORDERS, _TABLE_BITS, _WIDTH, seed)
-    found = encoder.embed(texts).astype(np.float64)
-    lengths = np.linalg.norm(found, axis=1, keepdims=True)
-    return found / np.where(lengths > 0, lengths, 1)
+        svd.fit(turns)
+    parts = [normalize(part @ svd.components_.T) for part in (turns, contexts)]
+    found: Floats = normalize(np.concatenate(parts, axis=1).astype(np.float64))
+    return found
 
 
 def cluster(embeddings: Floats, seed: int = 0) -> tuple[NDArray[np.intp], Floats]:

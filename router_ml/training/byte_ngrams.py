@@ -43,12 +43,15 @@ class Ngrams(NamedTuple):
             in the views it does not take; one view if all orders are of folded bytes.
         table_bits: log2 of the number of ids.
         edges: how many bytes the head and the tail of a turn have, at each scale.
+        before: how far ahead of its position an n-gram begins: with 1, what a text starts
+            with is unlike the same in its middle, as what it ends with is in any case.
 
     """
 
     multipliers: NDArray[np.float32]
     table_bits: int
     edges: tuple[int, ...] = EDGES
+    before: int = 0
 
     @property
     def segments(self) -> int:
@@ -64,6 +67,7 @@ class Ngrams(NamedTuple):
         *,
         shapes: Sequence[int] = (),
         edges: tuple[int, ...] = EDGES,
+        before: int = 0,
     ) -> Ngrams:
         """Draw multipliers for n-grams of these lengths, of folded bytes and of shapes."""
         draw = np.random.default_rng(seed)
@@ -73,7 +77,7 @@ class Ngrams(NamedTuple):
         for row, (view, order) in enumerate(kinds):
             limit = min(_MULTIPLIER_LIMIT, _EXACT // (255 * order))
             multipliers[row, view, :order] = draw.integers(1, limit, order)
-        return cls(multipliers, table_bits, edges)
+        return cls(multipliers, table_bits, edges, min(before, longest - 1))
 
 
 class Bags(NamedTuple):
@@ -145,7 +149,7 @@ def _spans(
 
 def _ids(data: NDArray[np.uint8], ngrams: Ngrams) -> NDArray[np.int64]:
     orders, views, longest = ngrams.multipliers.shape
-    padded = np.concatenate([data, np.zeros(longest, np.uint8)])
+    padded = np.pad(data, (ngrams.before, longest))
     seen = _VIEWS[:views, padded]
     ids = np.zeros((len(data), orders), np.int64)
     for row, view, offset in zip(*np.nonzero(ngrams.multipliers), strict=True):
@@ -159,15 +163,20 @@ def graph(
     table: NDArray[np.int8],
     layer: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
     members: int = 1,
+    scale: NDArray[np.float32] | None = None,
 ) -> onnx.ModelProto:
     """Build raw bytes -> embedding as a graph of standard operators.
 
     Args:
         ngrams: what is hashed, and which segments are pooled.
-        table: int8 [2 ** table_bits, width], of any scale: sums are brought to length 1.
+        table: int8 [2 ** table_bits, width].
         layer: weight, float32 [segments * width, hidden], and bias, float32 [hidden], of
             a layer over the segments' sums; None: no layer.
         members: how many equal parts of a sum are each brought to length 1.
+        scale: of the table's columns, float32 [width]. The last column is then what an n-gram
+            adds to the square of its text's length: the sums are divided by that length, which
+            is 1 at least, and the embedding has a column less a segment. None: the table is of
+            any scale, and the sums are brought to length 1.
 
     Returns:
         `bytes` uint8 [batch, 1, length] -> `embedding` float32
@@ -177,13 +186,15 @@ def graph(
 
     """
     nodes = [*_hash_nodes(ngrams), *_segment_nodes(ngrams.edges)]
-    nodes += [*_pool_nodes(), *_normal_nodes(members), *_layer_nodes(layer is not None)]
-    width = ngrams.segments * table.shape[1] + (layer[0].shape[1] if layer else 0)
+    columns = table.shape[1] - (scale is not None)
+    normal_nodes, normal_tensors = (
+        _unit_lengths(members, columns) if scale is None else _given_lengths(scale)
+    )
+    nodes += [*_pool_nodes(), *normal_nodes, *_layer_nodes(layer is not None)]
+    width = ngrams.segments * columns + (layer[0].shape[1] if layer else 0)
     inputs = [helper.make_tensor_value_info("bytes", TensorProto.UINT8, ["batch", 1, "length"])]
     outputs = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", width])]
-    tensors = _tensors(ngrams, table)
-    if members > 1:
-        tensors["by_member"] = np.array([0, 0, members, table.shape[1] // members], np.int64)
+    tensors = _tensors(ngrams, table) | normal_tensors
     if layer:
         tensors |= {"weight": layer[0].astype(np.float32), "bias": layer[1].astype(np.float32)}
     initializers = [numpy_helper.from_array(value, name) for name, value in tensors.items()]
@@ -196,7 +207,7 @@ def graph(
 def _hash_nodes(ngrams: Ngrams) -> list[onnx.NodeProto]:
     """Bytes -> ids; a byte of the context is looked up 256 places further on."""
     node = helper.make_node
-    _, views, longest = ngrams.multipliers.shape
+    (_, views, longest), before = ngrams.multipliers.shape, ngrams.before
     view_nodes = [node("Gather", ["fold", "symbol"], ["folded" if views > 1 else "views"])]
     if views > 1:
         view_nodes += [
@@ -210,7 +221,7 @@ def _hash_nodes(ngrams: Ngrams) -> list[onnx.NodeProto]:
         node("Min", ["separated", "one_alphabet"], ["context_offset"]),
         node("Add", ["byte", "context_offset"], ["symbol"]),
         *view_nodes,
-        node("Conv", ["views", "multipliers"], ["hash"], pads=[0, longest - 1]),
+        node("Conv", ["views", "multipliers"], ["hash"], pads=[before, longest - 1 - before]),
         node("Cast", ["hash"], ["whole_hash"], to=TensorProto.INT32),
         node("BitwiseAnd", ["whole_hash", "id_mask"], ["ids"]),
     ]
@@ -253,15 +264,33 @@ def _pool_nodes() -> list[onnx.NodeProto]:
     ]
 
 
-def _normal_nodes(members: int) -> list[onnx.NodeProto]:
-    """Sums -> their directions, member by member."""
+def _unit_lengths(members: int, columns: int) -> tuple[list[onnx.NodeProto], dict[str, NDArray]]:
+    """Sums -> sums of length 1, member by member."""
     node = helper.make_node
     if members == 1:
-        return [node("LpNormalization", ["pooled"], ["normal"], axis=2, p=2)]
-    return [
+        return [node("LpNormalization", ["pooled"], ["normal"], axis=2, p=2)], {}
+    nodes = [
         node("Reshape", ["pooled", "by_member"], ["split"]),
         node("LpNormalization", ["split"], ["normal"], axis=3, p=2),
     ]
+    return nodes, {"by_member": np.array([0, 0, members, columns // members], np.int64)}
+
+
+def _given_lengths(scale: NDArray[np.float32]) -> tuple[list[onnx.NodeProto], dict[str, NDArray]]:
+    """Sums -> sums over the length that the last column gives."""
+    node = helper.make_node
+    nodes = [
+        node("Mul", ["pooled", "scale"], ["rescaled"]),
+        node("Split", ["rescaled", "columns"], ["directed", "square"], axis=2),
+        node("Max", ["square", "least"], ["square_of_some"]),
+        node("Sqrt", ["square_of_some"], ["its_length"]),
+        node("Div", ["directed", "its_length"], ["normal"]),
+    ]
+    return nodes, {
+        "scale": scale.astype(np.float32),
+        "columns": np.array([len(scale) - 1, 1], np.int64),
+        "least": np.array(1, np.float32),
+    }
 
 
 def _layer_nodes(layer: bool) -> list[onnx.NodeProto]:

@@ -21,6 +21,7 @@ from router_ml.artifact import MODEL, TOKENIZER, InputSpec, find_artifact, load_
 from router_ml.classifier import make_feeder, new_session, plain_text, run_batches
 from router_ml.errors import MissingExtra, RecipeError
 from router_ml.request import TEXT_VERSION, ModelText
+from router_ml.training.byte_ngrams import Ngrams
 from router_ml.training.ngram_encoder import NgramEncoder
 from router_ml.training.progress import Done
 from router_ml.training.recipe import EncoderRecipe
@@ -72,7 +73,7 @@ def make_encoder(
     if recipe.kind == "shipped":
         return ShippedEncoder(recipe.model)
     if recipe.kind == "ngrams":
-        return NgramsEncoder(recipe, texts, seed)
+        return NgramsEncoder(recipe, texts, targets, weights, seed)
     try:
         import sentence_transformers  # noqa: F401
     except ImportError as error:
@@ -135,18 +136,26 @@ class ShippedEncoder:
 
 
 class NgramsEncoder:
-    """N-grams weighted and projected by what the rows say; learned and served by numpy."""
+    """N-grams weighted by what the rows say of the labels; learned and served by numpy."""
 
-    def __init__(self, recipe: EncoderRecipe, texts: Sequence[ModelText], seed: int) -> None:
+    def __init__(
+        self,
+        recipe: EncoderRecipe,
+        texts: Sequence[ModelText],
+        targets: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        seed: int,
+    ) -> None:
         bits, width = recipe.table_bits or 16, recipe.width or 128
-        self.fitted = NgramEncoder.fit(texts, recipe.orders, bits, width, seed)
+        ngrams = Ngrams.make(recipe.orders, bits, seed, edges=(), before=1)
+        self.fitted = NgramEncoder.fit(texts, targets, weights, ngrams, width, seed)
         self.input = BYTES
         self.files: dict[str, bytes] = {}
         self.about = {
             "kind": "ngrams",
             "orders": list(recipe.orders),
             "table_bits": bits,
-            "width": self.fitted.table.shape[1],
+            "width": self.fitted.width,
         }
 
     def graph(self) -> onnx.ModelProto:

@@ -1,100 +1,135 @@
-"""An encoder learned without torch and without labels: latent semantic analysis of n-grams.
+"""An encoder learned without torch: linear classifiers on n-grams, folded into one table.
 
-The hashed n-grams of the byte encoder, weighted by inverse document frequency and
-projected on the leading singular vectors of the training texts (Deerwester et al. 1990).
-Weight and projection are one table row an n-gram, so the graph that serves it is that of
-the byte encoder: a lookup, a sum, a length brought to 1.
+Byte n-grams, weighted by inverse document frequency and brought to length 1, are what one
+logistic regression a label learns from. What those say of a text is its embedding, turned to
+where texts differ most: as many columns as labels, or fewer. N-gram weights, regression weights
+and that turn are one table row an n-gram, so the graph that serves it is a lookup, a sum and a
+division; and the head, which sees all labels at once, is small and soon fitted.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import onnx
 import scipy.sparse
 from numpy.typing import NDArray
-from sklearn.decomposition import TruncatedSVD
-from sklearn.preprocessing import normalize
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 
 from router_ml.request import ModelText
-from router_ml.training.byte_ngrams import Bags, Ngrams, bags, graph
+from router_ml.training.byte_ngrams import Ngrams, graph
+from router_ml.training.ngram_features import Sparse, count, idf, weighted
 
+Floats = NDArray[np.float32]
+
+_C, _SWEEPS, _TOLERANCE = 10.0, 5, 0.1
+"""Of the regressions; the head corrects what a few more sweeps would."""
+_LENGTH = 0.4
+"""Root mean square of the embeddings' lengths: of what the head's own C is right for."""
 _INT8 = 127
-_ITERATIONS = 4
 
 
 class NgramEncoder:
-    """N-grams with an int8 table, pooled over the turn and its context.
+    """N-grams with an int8 table, pooled over the turn and its context apart.
 
     Attributes:
         ngrams: what is hashed.
-        table: int8 [2 ** table_bits, width].
+        table: int8 [2 ** table_bits, width + 1]; the last column is what an n-gram adds to
+            the square of its text's length.
+        scale: of the table's columns, float32 [width + 1].
 
     """
 
-    def __init__(self, ngrams: Ngrams, table: NDArray[np.int8]) -> None:
-        self.ngrams, self.table = ngrams, table
+    def __init__(self, ngrams: Ngrams, table: NDArray[np.int8], scale: Floats) -> None:
+        self.ngrams, self.table, self.scale = ngrams, table, scale
 
     @classmethod
     def fit(
         cls,
         texts: Sequence[ModelText],
-        orders: Sequence[int],
-        table_bits: int,
+        targets: Floats,
+        weights: Floats,
+        ngrams: Ngrams,
         width: int,
         seed: int,
     ) -> NgramEncoder:
-        """Learn a table from texts.
+        """Learn a table.
 
         Args:
-            texts: at least two.
-            orders: n-gram lengths in bytes.
-            table_bits: log2 of the table's rows.
-            width: the table's columns; fewer if there are fewer texts.
-            seed: of the hash and of the randomized decomposition.
+            texts: n of them.
+            targets: 0 or 1, [n, labels].
+            weights: of the texts, [n].
+            ngrams: what to hash; it has no edges.
+            width: how many columns to keep at most.
+            seed: of the order in which the regressions see texts.
 
         """
-        ngrams = Ngrams.make(orders, table_bits, seed, edges=())
-        counts = _counts(bags([_pair(text) for text in texts], ngrams), 1 << table_bits)
-        idf = _idf(counts)
-        used = np.unique(counts.indices)  # of few texts, a small part of the table
-        width = min(width, len(texts) - 1, len(used))
-        svd = TruncatedSVD(width, n_iter=_ITERATIONS, random_state=seed)
-        svd.fit(normalize(counts[:, used].multiply(idf[used]).tocsr()))
-        table = np.zeros((len(idf), len(svd.components_)), np.float32)
-        table[used] = svd.components_.T * idf[used, None]
-        return cls(ngrams, np.round(table * (_INT8 / np.abs(table).max())).astype(np.int8))
+        counts = count(texts, ngrams)
+        ngram_weight = idf(counts)
+        used = np.unique(np.concatenate([part.indices for part in counts]))
+        turns, contexts = (_features(part, ngram_weight)[:, used] for part in counts)
+        learned = _learn(scipy.sparse.hstack([turns, contexts]).tocsr(), targets, weights, seed)
+        of_turn, of_context = np.split(learned, 2)
+        said = np.concatenate([turns @ of_turn, contexts @ of_context], axis=1)
+        directions = _directions(said, width)
+        table = np.zeros((len(ngram_weight), directions.shape[1] + 1), np.float32)
+        both = np.concatenate([of_turn, of_context], axis=1)
+        table[used, :-1] = ngram_weight[used, None] * (both @ directions)
+        table[:, -1] = ngram_weight**2
+        scale = np.maximum(np.abs(table).max(axis=0), np.finfo(np.float32).tiny) / _INT8
+        return cls(ngrams, np.round(table / scale).astype(np.int8), scale)
+
+    @property
+    def width(self) -> int:
+        """How many columns the embedding of a segment has."""
+        return self.table.shape[1] - 1
 
     def graph(self) -> onnx.ModelProto:
         """Return raw bytes -> `embedding`, float32 [batch, 2 * width]."""
-        return graph(self.ngrams, self.table)
+        return graph(self.ngrams, self.table, scale=self.scale)
 
-    def embed(self, texts: Sequence[ModelText]) -> NDArray[np.float32]:
+    def embed(self, texts: Sequence[ModelText]) -> Floats:
         """Return what the graph gives, by numpy: [n, 2 * width]."""
-        found = bags([_pair(text) for text in texts], self.ngrams)
-        counts = _counts(found, len(self.table))
-        contexts = _counts(found, len(self.table), segment=1)
-        parts = [normalize(part @ self.table.astype(np.float32)) for part in (counts, contexts)]
-        return np.concatenate(parts, axis=1).astype(np.float32)
+        pooled = [self._pool(part) for part in count(texts, self.ngrams)]
+        return np.concatenate(pooled, axis=1).astype(np.float32)
+
+    def _pool(self, counts: Sparse) -> Floats:
+        sums = (counts @ self.table.astype(np.float32)) * self.scale
+        return sums[:, :-1] / np.sqrt(np.maximum(sums[:, -1:], 1))
 
 
-def _pair(text: ModelText) -> tuple[bytes, bytes]:
-    return text.turn or b" ", text.context
+def _features(counts: Sparse, ngram_weight: Floats) -> Sparse:
+    """Weight counts, and bring each text to the length that the table's last column gives."""
+    length = np.sqrt(np.maximum(counts @ ngram_weight**2, 1))
+    return (scipy.sparse.diags(1 / length) @ weighted(counts, ngram_weight)).tocsr()
 
 
-def _counts(found: Bags, ids: int, segment: int = 0) -> scipy.sparse.csr_matrix:
-    """Count each id in one segment of each text: float32 [n, ids]."""
-    ends = np.append(found.starts[1:], len(found.ids))
-    starts, ends = found.starts[segment::2], ends[segment::2]
-    rows = np.repeat(np.arange(len(starts)), (ends - starts) * found.ids.shape[1])
-    chosen = [found.ids[start:end].ravel() for start, end in zip(starts, ends, strict=True)]
-    columns = np.concatenate(chosen)
-    ones = np.ones(len(columns), np.float32)
-    return scipy.sparse.csr_matrix((ones, (rows, columns)), (len(starts), ids))
+def _learn(features: Sparse, targets: Floats, weights: Floats, seed: int) -> Floats:
+    """Fit one regression a label, [features, labels]; of a label that all have, nothing."""
+    learned = np.zeros((features.shape[1], targets.shape[1]), np.float32)
+    features = features.astype(np.float64)  # which liblinear would convert anew for each label
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for column, answer in enumerate(targets.T):
+            if np.ptp(answer):
+                model = LogisticRegression(
+                    C=_C,
+                    solver="liblinear",
+                    dual=True,
+                    max_iter=_SWEEPS,
+                    tol=_TOLERANCE,
+                    random_state=seed,
+                )
+                learned[:, column] = model.fit(features, answer > 0, weights).coef_[0]
+    return learned
 
 
-def _idf(counts: scipy.sparse.csr_matrix) -> NDArray[np.float32]:
-    """Return the smoothed inverse document frequency, as scikit-learn's TfidfTransformer."""
-    documents = np.bincount(counts.indices, minlength=counts.shape[1])
-    return (np.log((1 + counts.shape[0]) / (1 + documents)) + 1).astype(np.float32)
+def _directions(said: Floats, width: int) -> Floats:
+    """Return the principal directions of what is said of the texts, [columns, width]."""
+    values, vectors = np.linalg.eigh(said.T @ said)
+    kept = np.flatnonzero(values > values[-1] * 1e-6)[::-1][:width]
+    length = np.sqrt(max(values.sum() / len(said), 1e-12))
+    return vectors[:, kept] * (_LENGTH / length)

@@ -69,8 +69,8 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which encoder, and how it is trained.
 
     Attributes:
-        kind: "ngrams" (n-grams weighted and projected by what these rows say, learned in
-            seconds without torch), "shipped" (the shipped artifact's, as it is), "bytes"
+        kind: "ngrams" (n-grams weighted by linear classifiers of these rows' labels, learned
+            in seconds without torch), "shipped" (the shipped artifact's, as it is), "bytes"
             (the project's own, trained from nothing), "static" (sentence-transformers
             StaticEmbedding) or "transformer" (any sentence-transformers model, as it is).
         model: for "static" and "transformer": a path or hub name; for "shipped": an
@@ -79,7 +79,8 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         shapes: lengths of n-grams of what kind of byte stands where, of "bytes".
         table_bits: log2 of the rows of their hashed table; None: 16 for "ngrams", 17 for
             "bytes".
-        width: columns of the table; None: 128 for "ngrams", 32 for "bytes".
+        width: columns of the table; None: as many as labels but 128 at most for "ngrams", 32
+            for "bytes".
         hidden: width of the layer of "bytes".
         members: how many networks "bytes" trains side by side, to err less than one does;
             each has `width` columns and a layer of `hidden`.
