@@ -116,6 +116,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         name: the artifact's name, and its directory's.
         seed: of everything random.
         labels: the labels to learn, in the graph's order; empty: those of the data.
+        extend: an artifact, by its directory or shipped name, whose labels the new one has too
+            and decides as before; the rows say nothing of those.
         calibration: "sigmoid" (Platt scaling a label; temperature if single-label) or
             "none".
         quote_mistakes: whether the model card may quote rows of the test files.
@@ -126,6 +128,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str = "mine"
     seed: int = 7
     labels: tuple[str, ...] = ()
+    extend: str | None = None
     data: DataRecipe = DataRecipe()
     encoder: EncoderRecipe = EncoderRecipe()
     head: HeadRecipe = HeadRecipe()
