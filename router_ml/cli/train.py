@@ -48,6 +48,9 @@ def train(
     source: RecipeArgument,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The artifact.")] = None,
     encoder: Annotated[str | None, typer.Option(help=_ENCODER)] = None,
+    fine_tune: Annotated[
+        bool, typer.Option("--fine-tune", help="Train the sentence-transformers model too.")
+    ] = False,
     extend: Annotated[
         str | None, typer.Option("--extend", metavar="[ARTIFACT]", help=_EXTEND)
     ] = None,
@@ -62,7 +65,7 @@ def train(
         from router_ml.training import train as run
 
         name = output.name if output else None
-        recipe = find_recipe(source, name, encoder, mapping, scrub, extend)
+        recipe = find_recipe(source, name, encoder, mapping, scrub, extend, fine_tune=fine_tune)
         trained = run(
             recipe,
             output or Path("models") / recipe.name,

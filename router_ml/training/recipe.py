@@ -65,6 +65,21 @@ class DataRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Order = Annotated[int, msgspec.Meta(ge=1, le=8)]
 
 
+class FineTuneRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a sentence-transformers model is trained further.
+
+    Attributes:
+        epochs: how often it sees every row, each time beside another of its labels.
+        batch_size: rows a step, half of them those others.
+        learning_rate: of its weights, at its highest.
+
+    """
+
+    epochs: Positive = 8
+    batch_size: Annotated[int, msgspec.Meta(ge=4)] = 64
+    learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 3e-5
+
+
 class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which encoder, and how it is trained.
 
@@ -84,6 +99,7 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         epochs, batch_size, learning_rate, dropout: how "bytes" is trained.
         feature_dropout: share of n-grams left out at random in training.
         max_tokens: where "static" and "transformer" cut a text.
+        fine_tune: how "static" and "transformer" are trained on the rows; None: not at all.
 
     """
 
@@ -100,6 +116,19 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.3
     feature_dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.1
     max_tokens: Positive = 256
+    fine_tune: FineTuneRecipe | None = None
+
+    @property
+    def from_rows(self) -> bool:
+        """Whether it is another encoder for other rows."""
+        return self.kind in {"ngrams", "bytes"} or self.fine_tune is not None
+
+    @property
+    def passes(self) -> int:
+        """How often its training by gradients sees every row; 0 without such training."""
+        if self.kind == "bytes":
+            return self.epochs
+        return self.fine_tune.epochs if self.fine_tune else 0
 
 
 class HeadRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
