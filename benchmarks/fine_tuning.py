@@ -3,7 +3,7 @@
     python benchmarks/fine_tuning.py --data DIR                # 14 intents about cards, 8 rows each
     python benchmarks/fine_tuning.py --data DIR --containing "" --labels 77 --shots 10
 
-DIR holds `banking77-train.jsonl.gz` ({"text": …, "label": …} a line). Rows are drawn from it
+DIR holds `banking77-train.jsonl.gz` ({"prompt": …, "label": …} a line). Rows are drawn from it
 several times; what was not drawn is what is judged. Needs the extras `encoders` and `dev`.
 """
 

@@ -170,3 +170,5 @@ def test_a_bare_extend_means_the_shipped_artifact(tmp_path, extended):
     result = CliRunner().invoke(app, again)
     assert result.exit_code == 1
     assert "has the label 'billing' already" in result.output
+    result = CliRunner().invoke(app, ["train", str(path), "--extend", str(tmp_path / "typo")])
+    assert "There is no artifact at" in result.output

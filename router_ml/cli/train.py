@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,10 +39,16 @@ class ExtendShipped(TyperCommand):
         found: list[str] = []
         for arg, following in zip_longest(args, args[1:], fillvalue=""):
             found.append(arg)
-            named = following == SHIPPED or (Path(following) / CONFIG).is_file()
-            if arg == "--extend" and not named:
+            if arg == "--extend" and not _names_artifact(following):
                 found.append(SHIPPED)
         return super().parse_args(ctx, found)
+
+
+def _names_artifact(text: str) -> bool:
+    """Say whether a text is meant for an artifact: a log that exists is none, nor an option."""
+    if not text or text.startswith("-") or glob.has_magic(text):
+        return False
+    return not Path(text).exists() or (Path(text) / CONFIG).is_file()
 
 
 def train(
