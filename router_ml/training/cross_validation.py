@@ -37,7 +37,6 @@ _ROWS, _MOST_REPEATS = 20_000, 5
 _WORTH_PROCESSES = 2000
 """Rows from which a fold takes longer than starting a process does."""
 
-
 AS_IT_IS = "the encoder as it is"
 """What a classifier is called whose encoder is not trained further."""
 

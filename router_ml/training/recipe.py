@@ -75,9 +75,9 @@ class FineTuneRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     """
 
-    epochs: Positive = 8
+    epochs: Positive = 4
     batch_size: Annotated[int, msgspec.Meta(ge=4)] = 64
-    learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 3e-5
+    learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 1e-4
 
 
 class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
