@@ -201,6 +201,19 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         rules = tuple(Rule(route=label, needs=(label,)) for label in labels)
         return cls(schema_version=1, rules=(*rules, Rule(route="default")), default="default")
 
+    def with_labels(self, labels: Iterable[str]) -> Policy:
+        """Return this policy with a route for each of further labels, of its name.
+
+        They come before all rules but those that look at parts, and get the default route's
+        models: which others they should get, only a policy of one's own can say.
+        """
+        of_parts = [at for at, rule in enumerate(self.rules, 1) if rule.parts]
+        at = max(of_parts, default=0)
+        models = self.least_demanding(self.default).models
+        added = (Rule(route=label, needs=(label,), models=models) for label in labels)
+        rules = (*self.rules[:at], *added, *self.rules[at:])
+        return msgspec.structs.replace(self, rules=rules)
+
     def route_problems(self) -> Iterator[str]:
         """Say, a sentence each, which keys name a route that no rule has, or too much."""
         doubt = self.uncertain

@@ -60,7 +60,8 @@ class Router:
         """Load an artifact with a policy and a catalog, the shipped ones by default.
 
         An artifact whose labels are not those of the shipped policy gets, without a
-        policy of its own, one route for each label and `default` for the rest.
+        policy of its own, one route for each label and `default` for the rest; one that
+        extends the shipped labels, the shipped policy with a route for each of its own.
 
         Args:
             artifact: a directory, or the name of a shipped artifact.
@@ -159,6 +160,13 @@ def parts_of(request: Request) -> frozenset[str]:
 
 
 def default_policy(labels: Sequence[str]) -> Policy:
-    """Return the shipped policy where it speaks of these labels, else a route a label."""
+    """Return the shipped policy where it speaks of these labels, else a route a label.
+
+    Labels beside those that the shipped policy speaks of get a route each in it.
+    """
     shipped = Policy.load(SHIPPED_POLICY)
-    return shipped if shipped.covers(labels) else Policy.of_labels(labels)
+    needs = shipped.needs()
+    own = [label for label in labels if label not in needs]
+    if shipped.covers(label for label in labels if label in needs):
+        return shipped.with_labels(own) if own else shipped
+    return Policy.of_labels(labels)

@@ -1,4 +1,5 @@
 import json
+import sqlite3
 
 from test_cross_validation import rows_of, write
 from typer.testing import CliRunner
@@ -59,3 +60,78 @@ def test_what_cannot_be_judged_is_said(tmp_path):
     assert "nothing to tell apart" in check(path, code=0)["unjudged"]
     result = CliRunner().invoke(app, ["check", str(path)])
     assert "20 rows of 1 labels (router-ml rows 20)." in result.stdout
+
+
+def test_what_nearly_leaks_is_found_with_rows_of_both_files(tmp_path):
+    rows = [row | {"prompt": f"{row['prompt']} {row['prompt'][::-1]} " * 4} for row in rows_of(60)]
+    one = write(tmp_path / "one.jsonl", rows)
+    near = [{"prompt": rows[4]["prompt"] + "!!", "label": rows[4]["label"]}]
+    near += [{"prompt": rows[7]["prompt"] + "and", "label": rows[8]["label"]}]
+    near += [{"prompt": rows[9]["prompt"][:30] + " quite another thing", "label": "billing"}]
+    two = write(tmp_path / "two.jsonl", near)
+    leaks = [
+        [(row["file"], row["line"]) for row in leak["rows"]] for leak in check(one, two)["leaks"]
+    ]
+    assert leaks == [[(str(one), 5), (str(two), 1)], [(str(one), 8), (str(two), 2)]]
+
+
+def flawed(tmp_path):
+    """Two files with one flaw of each kind: a conflict, a leak, a small label, a wrong label."""
+    rows = list(rows_of(120))
+    rows[39]["label"] = "legal"
+    extra = [
+        {"prompt": rows[0]["prompt"] + "!", "label": "legal"},
+        {"prompt": "a rare thing", "label": "rare", "id": "r1"},
+    ]
+    train = write(tmp_path / "train.jsonl", [*rows, *extra])
+    return train, write(tmp_path / "test.jsonl", [rows[2]])
+
+
+def fix(tmp_path, *options, answers=""):
+    files = map(str, flawed(tmp_path))
+    command = ["check", *files, "--fix", str(tmp_path / "clean"), *options]
+    result = CliRunner().invoke(app, command, input=answers)
+    assert result.exit_code == 0, result.output
+    lines = (tmp_path / "clean" / "train.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_the_usual_is_done_without_asking(tmp_path):
+    rows = fix(tmp_path, "--yes")
+    before = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert rows == [row for at, row in enumerate(before) if at not in {0, 2, 120}]
+    assert (tmp_path / "clean" / "test.jsonl").read_text().count("\n") == 1
+
+
+def test_answers_are_taken_and_what_is_left_is_clean(tmp_path):
+    rows = fix(tmp_path, answers="1\nnonsense\nd\nd\n2\n")
+    before = list(rows_of(120))
+    wrong = next(row for row in rows if row["prompt"] == before[39]["prompt"])
+    assert wrong["label"] == before[39]["label"]
+    assert sum(row["prompt"].startswith(before[0]["prompt"]) for row in rows) == 2
+    assert "rare" not in {row["label"] for row in rows}
+    assert check(tmp_path / "clean" / "train.jsonl", tmp_path / "clean" / "test.jsonl", code=0)
+
+
+def test_who_has_had_enough_gets_the_usual_for_the_rest(tmp_path):
+    assert len(fix(tmp_path, answers="k\n")) == 121
+
+
+def test_a_log_is_not_written_over(tmp_path):
+    train, _ = flawed(tmp_path)
+    before = train.read_bytes()
+    result = CliRunner().invoke(app, ["check", str(train), "--fix", str(tmp_path), "--yes"])
+    assert result.exit_code == 1
+    assert "is the log" in result.output
+    assert train.read_bytes() == before
+
+
+def test_a_table_is_fixed_too(tmp_path):
+    with sqlite3.connect(tmp_path / "log.db") as database:
+        database.execute("CREATE TABLE rows (prompt TEXT, label TEXT)")
+        database.executemany("INSERT INTO rows VALUES (:prompt, :label)", rows_of(60))
+    database.close()
+    command = ["check", str(tmp_path / "log.db"), "--fix", str(tmp_path / "clean"), "--yes"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert len((tmp_path / "clean" / "log.db.jsonl").read_text().splitlines()) == 60

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from router_ml.cli.console import broken_rows, needs, one_sentence, print_json
+from router_ml.cli.console import broken_rows, err, needs, one_sentence, print_json
 from router_ml.cli.options import JsonOption, LogsArgument, MapOption, SkipOption
 from router_ml.cli.progress import progress
 from router_ml.cli.recipe import FOLDS
@@ -21,23 +22,38 @@ def check(
     source: LogsArgument,
     mapping: MapOption = None,
     skip_broken: SkipOption = False,
+    fix: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Ask what to do; write what is left there.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do the usual, without asking.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say which labels of a log are wrong or too few, row by row; exit 1 if any are."""
+    """Say which labels of a log are wrong or too few, row by row; exit 1 if any are.
+
+    With --fix each file that is left is written to DIR. Name files that are only measured on
+    last: what leaks is taken out of the others.
+    """
     with one_sentence(), needs("train", "Training"), broken_rows(skip_broken) as broken:
-        from router_ml.logs import read_log, read_mapping
+        from router_ml.logs import find_files, read_log, read_mapping
         from router_ml.training import Recipe
         from router_ml.training import check as run
         from router_ml.training.recipe import DataRecipe
 
-        recipe = Recipe(data=DataRecipe(folds=FOLDS))
-        rows = read_log(source, mapping=read_mapping(mapping or ()), broken=broken)
+        recipe, places = Recipe(data=DataRecipe(folds=FOLDS)), read_mapping(mapping or ())
+        rows = read_log(source, mapping=places, broken=broken)
         found = run(rows, recipe, broken, progress)
         if as_json:
             print_json(found)
         else:
             _show_findings(found)
-        if not found.clean:
+        if fix is not None:
+            from router_ml.cli.fix import ask, write_fixed
+
+            fixes = ask(found, usual=yes)
+            again = read_log(source, mapping=places, broken=lambda error: None)
+            for path, count in write_fixed(again, fixes, fix, find_files(*source)):
+                err.print(f"Wrote {path}: {count:,} rows.", soft_wrap=True)
+        elif not found.clean:
             raise typer.Exit(1)
 
 
@@ -49,7 +65,7 @@ def _show_findings(found: Findings) -> None:
     show_list("Labels with too few distinct rows to learn:", small)
     for title, some in (
         ("The same words under different labels:", found.conflicts),
-        ("The same words in more than one file:", found.leaks),
+        ("Nearly the same words in more than one file:", found.leaks),
     ):
         show_list(title, [f"{one.text}: {'; '.join(map(_place, one.rows))}" for one in some])
     suspects = [f"{_place(one.row)}, {_said(one.said)}: {one.text}" for one in found.suspects]

@@ -34,7 +34,7 @@ app = typer.Typer(
 app.command()(route.route)
 app.command()(classify.classify)
 app.command(cls=evaluate.JsonToFile)(evaluate.evaluate)
-app.command()(train.train)
+app.command(cls=train.ExtendShipped)(train.train)
 app.command()(check.check)
 app.command()(unseen.unseen)
 app.command()(label.label)

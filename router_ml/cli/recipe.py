@@ -23,6 +23,9 @@ def find_recipe(
     encoder: str | None = None,
     mapping: Sequence[str] | None = None,
     scrub: str = "",
+    extend: str | None = None,
+    *,
+    fine_tune: bool = False,
 ) -> Recipe:
     """Load a recipe, or make the default one for a labelled log."""
     from router_ml.logs import read_mapping
@@ -30,15 +33,17 @@ def find_recipe(
     from router_ml.training.recipe import DataRecipe
 
     if source.endswith(".toml"):
-        if encoder or mapping or scrub:
+        if encoder or mapping or scrub or extend or fine_tune:
             raise RecipeError(
-                "--encoder, --map and --scrub go with a log; a recipe says all that itself."
+                "--encoder, --fine-tune, --extend, --map and --scrub go with a log; a recipe says "
+                "all that itself."
             )
         return load_recipe(Path(source))
     files, places = _log_files(source), read_mapping(mapping or ())
     data = DataRecipe(files=files, folds=FOLDS, map=places, scrub=scrub)
+    made = _encoder(encoder, extend, fine_tune)
     named = name or Path(source).name.split(".")[0]
-    return Recipe(name=named, data=data, encoder=_encoder(encoder))
+    return Recipe(name=named, data=data, encoder=made, extend=extend)
 
 
 def _log_files(source: str) -> tuple[str, ...]:
@@ -51,11 +56,12 @@ def _log_files(source: str) -> tuple[str, ...]:
     return tuple(glob.escape(str(path.absolute())) for path in files)
 
 
-def _encoder(name: str | None) -> EncoderRecipe:
-    from router_ml.training.recipe import EncoderRecipe
+def _encoder(name: str | None, extend: str | None, fine_tune: bool) -> EncoderRecipe:
+    from router_ml.training.recipe import EncoderRecipe, FineTuneRecipe
 
+    tuned = FineTuneRecipe() if fine_tune else None
     if name in {None, "ngrams"}:
-        return EncoderRecipe(kind="ngrams")
+        return EncoderRecipe(kind="ngrams", fine_tune=tuned)
     if name == "shipped":
-        return EncoderRecipe(kind="shipped")
-    return EncoderRecipe(kind="transformer", model=name)
+        return EncoderRecipe(kind="shipped", model=extend, fine_tune=tuned)
+    return EncoderRecipe(kind="transformer", model=name, fine_tune=tuned)

@@ -11,7 +11,12 @@ def policy_source(loaded: Policy, given: Path | None) -> str:
     """Return the file that was given, or say which policy is taken without one."""
     if given is not None:
         return str(given)
-    return "shipped" if loaded == Policy.load() else "one route a label"
+    shipped = Policy.load()
+    if loaded == shipped:
+        return "shipped"
+    if all(rule in loaded.rules for rule in shipped.rules):
+        return "shipped, with one route for each further label"
+    return "one route a label"
 
 
 def catalog_source(given: Path | None) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import glob
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
+from router_ml.artifact import CONFIG, SHIPPED
 from router_ml.cli.console import broken_rows, needs, one_sentence
 from router_ml.cli.options import MapOption, PublicDataOption, RecipeArgument, SkipOption
 from router_ml.cli.progress import progress
@@ -17,16 +21,46 @@ if TYPE_CHECKING:
     from router_ml.training import Trained
 
 _ENCODER = "`ngrams`, `shipped`, or a sentence-transformers model, name or path."
+_EXTEND = (
+    "Keep the labels of an artifact, the shipped one's by default, as they are: the rows' labels "
+    "come beside them."
+)
 _SCRUB = (
     "Take out e-mail addresses, phone numbers (as dialled in US, DE …), keys and card "
     "numbers before anything else is done."
 )
 
 
+class ExtendShipped(TyperCommand):
+    """A command whose `--extend` means the shipped artifact where no artifact follows it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give a bare `--extend` the shipped artifact's name."""
+        found: list[str] = []
+        for arg, following in zip_longest(args, args[1:], fillvalue=""):
+            found.append(arg)
+            if arg == "--extend" and not _names_artifact(following):
+                found.append(SHIPPED)
+        return super().parse_args(ctx, found)
+
+
+def _names_artifact(text: str) -> bool:
+    """Say whether a text is meant for an artifact: a log that exists is none, nor an option."""
+    if not text or text.startswith("-") or glob.has_magic(text):
+        return False
+    return not Path(text).exists() or (Path(text) / CONFIG).is_file()
+
+
 def train(
     source: RecipeArgument,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The artifact.")] = None,
     encoder: Annotated[str | None, typer.Option(help=_ENCODER)] = None,
+    fine_tune: Annotated[
+        bool, typer.Option("--fine-tune", help="Train the sentence-transformers model too.")
+    ] = False,
+    extend: Annotated[
+        str | None, typer.Option("--extend", metavar="[ARTIFACT]", help=_EXTEND)
+    ] = None,
     mapping: MapOption = None,
     skip_broken: SkipOption = False,
     scrub: Annotated[str, typer.Option(metavar="COUNTRY", help=_SCRUB)] = "",
@@ -37,7 +71,8 @@ def train(
     with one_sentence(), needs("train", "Training"), broken_rows(skip_broken) as broken:
         from router_ml.training import train as run
 
-        recipe = find_recipe(source, output.name if output else None, encoder, mapping, scrub)
+        name = output.name if output else None
+        recipe = find_recipe(source, name, encoder, mapping, scrub, extend, fine_tune=fine_tune)
         trained = run(
             recipe,
             output or Path("models") / recipe.name,

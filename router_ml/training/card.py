@@ -18,6 +18,7 @@ def model_card(
         "A router-ml classifier: one ONNX graph from "
         + ("raw UTF-8 bytes" if config.input.kind == "bytes" else "tokens")
         + " to a calibrated probability for each label.",
+        *_extends(config),
         *_data(config),
         *_how(recipe, config, parity),
         "## Measured",
@@ -27,6 +28,20 @@ def model_card(
         recipe.notes.strip(),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _extends(config: Config) -> list[str]:
+    """Say whose labels it has besides those that the rest of the card is about."""
+    extended = config.trained.get("extends")
+    if extended is None:
+        return []
+    return [
+        f"It decides the labels {', '.join(extended['labels'])} exactly as the artifact "
+        f"`{extended['name']}` does, in whose card they are measured (SHA-256 of its graph: "
+        f"`{extended['sha256']}`). What follows is of the labels beside them; `(none)` is what "
+        "carries none of these. Measured is the most probable; beside the others a label holds "
+        "from its threshold."
+    ]
 
 
 def _data(config: Config) -> list[str]:

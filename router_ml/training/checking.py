@@ -12,7 +12,7 @@ from router_ml.examples import Example, label_names, stream_examples
 from router_ml.logs import Broken, Row, refuse
 from router_ml.training.advice import doubted, probabilities_of
 from router_ml.training.cross_validation import judge_all
-from router_ml.training.duplicates import Cleaned, fold
+from router_ml.training.duplicates import Cleaned, fold, number_duplicates
 from router_ml.training.prepare import clean, divide
 from router_ml.training.progress import Progress, silent
 from router_ml.training.recipe import Recipe
@@ -29,7 +29,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Same(msgspec.Struct, frozen=True):
-    """Rows that say the same but for case, digits, punctuation and white space."""
+    """Rows that say the same, or nearly, in the order they were read in."""
 
     text: str
     rows: list[Place]
@@ -58,10 +58,13 @@ class Findings(msgspec.Struct, frozen=True):
         rows: how many have labels.
         layouts: layout -> how many rows are laid out like that.
         labels: label -> how many rows carry it.
-        small: labels with too few distinct rows to learn.
+        small: labels with too few distinct rows to learn, and how many they have.
+        small_rows: where their rows are.
         repeated: how many rows repeat one with the same labels.
-        conflicts: the same words under different labels.
-        leaks: the same words in more than one file: a test file's rows must not be learned.
+        conflicts: the same words under different labels; case, digits, punctuation and white
+            space do not count.
+        leaks: nearly the same words in more than one file: a test file's rows, and rows almost
+            like them, must not be learned.
         suspects: labels that are probably wrong, the surest first.
         unjudged: why none were looked for; "" if they were.
 
@@ -71,6 +74,7 @@ class Findings(msgspec.Struct, frozen=True):
     layouts: dict[str, int]
     labels: dict[str, int]
     small: dict[str, int]
+    small_rows: dict[str, list[Place]]
     repeated: int
     conflicts: list[Same]
     leaks: list[Same]
@@ -118,9 +122,10 @@ def check(
         layouts=dict(layouts),
         labels=_counts(examples),
         small=small,
+        small_rows={name: _carrying(name, examples, placed) for name in small},
         repeated=sum(len(one.rows) - len({row.labels for row in one.rows}) for one in same),
         conflicts=[one for one in same if len({row.labels for row in one.rows}) > 1],
-        leaks=[one for one in same if len({row.file for row in one.rows}) > 1],
+        leaks=_leaks(recipe.data.near_duplicate, examples, placed, progress),
         suspects=suspects,
         unjudged=unjudged,
     )
@@ -135,11 +140,30 @@ def _same(examples: Sequence[Example], placed: _Placed) -> list[Same]:
     by_text: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
         by_text[fold(example.text)].append(example)
-    return [
-        Same(_quote(some[0]), [placed[id(one)] for one in some])
-        for some in by_text.values()
-        if len(some) > 1
-    ]
+    return [_same_of(some, placed) for some in by_text.values() if len(some) > 1]
+
+
+def _same_of(some: Sequence[Example], placed: _Placed) -> Same:
+    return Same(_quote(some[0]), [placed[id(one)] for one in some])
+
+
+def _leaks(
+    near: float, examples: Sequence[Example], placed: _Placed, progress: Progress
+) -> list[Same]:
+    """Return rows that say nearly the same, where they are in more than one file."""
+    if len({place.file for place in placed.values()}) < 2:
+        return []
+    with progress("Comparing files", len(examples)) as done:
+        numbers = number_duplicates([example.text for example in examples], near, done)
+    alike: dict[int, list[Example]] = defaultdict(list)
+    for number, example in zip(numbers, examples, strict=True):
+        alike[number].append(example)
+    found = [_same_of(some, placed) for some in alike.values()]
+    return [same for same in found if len({row.file for row in same.rows}) > 1]
+
+
+def _carrying(label: str, examples: Sequence[Example], placed: _Placed) -> list[Place]:
+    return [placed[id(example)] for example in examples if label in example.labels]
 
 
 def _quote(example: Example) -> str:

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from router_ml.evaluation.contest import OURS, Contest, Said, Score
 from router_ml.evaluation.intervals import Bootstrap
 from router_ml.training.encoders import Embeddings, encode, make_encoder
 from router_ml.training.fit import fit
-from router_ml.training.heads import Array, fit_head
+from router_ml.training.heads import Array, Head, fit_head
 from router_ml.training.prepare import Data, Rows, check_labels_remain
 from router_ml.training.progress import Done, Progress, silent
 from router_ml.training.recipe import Recipe
@@ -31,12 +32,13 @@ from router_ml.training.split import Split, group_codes, group_folds
 from router_ml.training.unseen import Unseen, judged_unseen
 
 _NONE = np.zeros(0, np.intp)
-_MADE_FROM_ROWS = {"ngrams", "bytes"}
-"""Encoders that are made anew for each fold; the others know nothing of these rows."""
 _ROWS, _MOST_REPEATS = 20_000, 5
 """The folds are made anew until about so many rows are judged."""
 _WORTH_PROCESSES = 2000
 """Rows from which a fold takes longer than starting a process does."""
+
+AS_IT_IS = "the encoder as it is"
+"""What a classifier is called whose encoder is not trained further."""
 
 
 class Known(NamedTuple):
@@ -94,7 +96,10 @@ def cross_validate(
     """
     folds = min(recipe.data.folds, int(data.targets.sum(0).min()))
     repeats = max(1, min(_MOST_REPEATS, _ROWS // len(data.targets)))
-    rounds = _rounds(recipe, data, rivals_of(data), folds, repeats, progress)
+    rivals = rivals_of(data)
+    if recipe.encoder.fine_tune:  # a round takes as many trainings of it as there are folds
+        repeats, rivals = 1, {AS_IT_IS: _as_it_is(recipe, data, progress), **rivals}
+    rounds = _rounds(recipe, data, rivals, folds, repeats, progress)
     said = {name: [one.said[name] for one in rounds] for name in rounds[0].said}
     groups = group_codes(data.cleaned.examples, data.cleaned.groups)
     contest = Contest(data.targets > 0, said[OURS], Bootstrap(groups))
@@ -131,8 +136,11 @@ def _rounds(
 
 def _embed(recipe: Recipe, data: Data, progress: Progress) -> Embeddings | None:
     """Embed all rows once, where the encoder is the same whatever rows it is made from."""
-    if recipe.encoder.kind in _MADE_FROM_ROWS or recipe.data.planted:
-        return None
+    made_anew = recipe.encoder.from_rows or recipe.data.planted
+    return None if made_anew else _embed_all(recipe, data, progress)
+
+
+def _embed_all(recipe: Recipe, data: Data, progress: Progress) -> Embeddings:
     texts = data.texts(np.arange(len(data.targets)))
     made = data.targets, data.weights, data.single_label, recipe.seed
     encoder = make_encoder(recipe.encoder, texts, *made, lambda rows: None)
@@ -143,6 +151,26 @@ def _embed(recipe: Recipe, data: Data, progress: Progress) -> Embeddings | None:
         for name, content in encoder.files.items():
             (Path(scratch) / name).write_bytes(content)
         return encode(encoder, Path(scratch), texts, done)
+
+
+def _as_it_is(recipe: Recipe, data: Data, progress: Progress) -> Rival:
+    """Return the recipe but for the training of its encoder: was that worth it?"""
+    encoder = msgspec.structs.replace(recipe.encoder, fine_tune=None)
+    embeddings = _embed_all(msgspec.structs.replace(recipe, encoder=encoder), data, progress)
+
+    def label(data: Data, seen: Rows, judged: Rows) -> Said:
+        raw = _head_on(embeddings, recipe, data, seen).raw(embeddings[judged])
+        if not data.single_label:
+            return raw > 0
+        return raw.argmax(1)[:, None] == np.arange(raw.shape[1])
+
+    return label
+
+
+def _head_on(embeddings: Embeddings, recipe: Recipe, data: Data, seen: Rows) -> Head:
+    targets, weights = data.targets[seen], data.weights[seen]
+    single, seed = data.single_label, recipe.seed
+    return fit_head(recipe.head, embeddings[seen], targets, weights, single, seed)
 
 
 def _round(
@@ -184,10 +212,7 @@ def _judge(
     """Learn from some rows; return what the recipe and its rivals say of others."""
     said = {name: rival(data, seen, judged) for name, rival in rivals.items()}
     if embeddings is not None:
-        targets, weights = data.targets[seen], data.weights[seen]
-        head = fit_head(
-            recipe.head, embeddings[seen], targets, weights, data.single_label, recipe.seed
-        )
+        head = _head_on(embeddings, recipe, data, seen)
         return head.raw(embeddings[judged]), said
     with tempfile.TemporaryDirectory() as scratch:
         learned_from = data._replace(split=Split(seen, _NONE, _NONE))

@@ -3,7 +3,8 @@
 - "ngrams": learned here from the rows themselves, without torch (`ngram_encoder`).
 - "shipped": the encoder inside an artifact, cut out of its graph; needs no torch.
 - "bytes": the project's own, trained here (`byte_encoder`).
-- "static", "transformer": any sentence-transformers model, as it is.
+- "static", "transformer": any sentence-transformers model, as it is or trained further
+  (`fine_tuning`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from router_ml.request import TEXT_VERSION, ModelText
 from router_ml.training.byte_ngrams import Ngrams
 from router_ml.training.ngram_encoder import NgramEncoder
 from router_ml.training.progress import Done
-from router_ml.training.recipe import EncoderRecipe
+from router_ml.training.recipe import EncoderRecipe, FineTuneRecipe
 
 Embeddings = NDArray[np.float32]
 EMBEDDING = "embedding"
@@ -67,9 +68,14 @@ def make_encoder(
 
     Raises:
         MissingExtra: it needs sentence-transformers, which is not installed.
-        RecipeError: its model cannot be loaded.
+        RecipeError: its model cannot be loaded, or it is none to be trained further.
 
     """
+    if recipe.fine_tune and recipe.kind not in {"static", "transformer"}:
+        raise RecipeError(
+            f"`fine_tune` trains a sentence-transformers model, and the encoder kind "
+            f"{recipe.kind!r} is none: say which with `model`, on the command line --encoder."
+        )
     if recipe.kind == "shipped":
         return ShippedEncoder(recipe.model)
     if recipe.kind == "ngrams":
@@ -80,7 +86,10 @@ def make_encoder(
         raise MissingExtra("encoders", f"The encoder kind {recipe.kind!r}") from error
     if recipe.kind == "bytes":
         return BytesEncoder.fit(recipe, texts, targets, weights, single_label, seed, done)
-    return SentenceEncoder(recipe)
+    encoder = SentenceEncoder(recipe)
+    if recipe.fine_tune:
+        encoder.train(recipe.fine_tune, texts, targets, weights, single_label, seed, done)
+    return encoder
 
 
 def encode(encoder: Encoder, directory: Path, texts: Sequence[ModelText], done: Done) -> Embeddings:
@@ -208,7 +217,7 @@ class BytesEncoder:
 
 
 class SentenceEncoder:
-    """Any sentence-transformers model by path or hub name, as it is."""
+    """Any sentence-transformers model by path or hub name."""
 
     def __init__(self, recipe: EncoderRecipe) -> None:
         from router_ml.training import sentence_export
@@ -218,8 +227,15 @@ class SentenceEncoder:
         self.model = sentence_export.load(recipe.model, recipe.max_tokens)
         self.input = InputSpec("tokens", TEXT_VERSION, recipe.max_tokens)
         self.files = {TOKENIZER: sentence_export.tokenizer_json(self.model)}
-        self.about = {"kind": recipe.kind, "model": recipe.model}
+        self.about: dict[str, Any] = {"kind": recipe.kind, "model": recipe.model}
         self._graph: onnx.ModelProto | None = None
+
+    def train(self, recipe: FineTuneRecipe, *data: Any) -> None:
+        """Train it further; `data` as of `fine_tuning.fine_tune`."""
+        from router_ml.training.fine_tuning import fine_tune
+
+        fine_tune(self.model, recipe, *data)
+        self.about["fine_tuned"] = f"{recipe.epochs} epochs"
 
     def graph(self) -> onnx.ModelProto:
         """Return the exported model; exported once, since tracing takes seconds."""

@@ -51,9 +51,8 @@ def fit(recipe: Recipe, data: Data, scratch: Path, progress: Progress) -> Fitted
     planted = plant(texts, targets, recipe.data.planted, recipe.seed)
     texts += planted.texts
     targets, weights = (np.concatenate([a, a[planted.rows]]) for a in (targets, weights))
-    trained = recipe.encoder.kind == "bytes"
-    total = len(texts) * recipe.encoder.epochs if trained else 0
-    with (progress if trained else silent)("Training the encoder", total) as done:
+    passes = recipe.encoder.passes
+    with (progress if passes else silent)("Training the encoder", len(texts) * passes) as done:
         encoder = make_encoder(
             recipe.encoder, texts, targets, weights, data.single_label, recipe.seed, done
         )

@@ -28,6 +28,8 @@ from router_ml.training.prepare import Data
 
 LEARNED_FROM = "learned-from.bin"
 """The file of fingerprints: uint32, little-endian, ascending."""
+NONE = "(none)"
+"""What a request is given that carries none of the labels to choose from."""
 
 
 class Former(NamedTuple):
@@ -61,6 +63,8 @@ def find_former(place: Path, data: Data) -> Former | None:
     examples = data.cleaned.examples
     given = judge(classifier, examples).given
     said = np.array([[label in row for label in data.labels] for row in given])
+    if NONE in data.labels:
+        said[:, data.labels.index(NONE)] = ~said.any(axis=1)
     path = artifact.path / LEARNED_FROM
     seen = np.fromfile(path, "<u4") if path.is_file() else np.zeros(0, "<u4")
     fair = ~np.isin(fingerprints(examples), seen)

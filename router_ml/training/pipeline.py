@@ -23,10 +23,11 @@ from router_ml.training.advice import advise
 from router_ml.training.artifact_files import check_output, golden_rows, write_artifact
 from router_ml.training.card import model_card
 from router_ml.training.cross_validation import CrossValidation, cross_validate
+from router_ml.training.extension import Extension, extend
 from router_ml.training.fit import Fitted, fit
 from router_ml.training.former import LEARNED_FROM, check_better, find_former, fingerprints
 from router_ml.training.head_export import attach
-from router_ml.training.heads import Calibration, calibrate
+from router_ml.training.heads import Calibration, calibrate, calibrated, choose_thresholds
 from router_ml.training.prepare import Data, clean, data_facts, divide, read_data
 from router_ml.training.progress import Progress, silent
 from router_ml.training.recipe import Recipe, expand
@@ -34,6 +35,9 @@ from router_ml.training.unseen import Unseen, evaluate_unseen, judge_unseen, jud
 
 PARITY = 1e-4
 """How far a served probability may be from the trained pipeline's."""
+
+_COMPARED = 1000
+"""On so many rows an extended artifact is compared with its parts."""
 
 _LIBRARIES = ("numpy", "scikit-learn", "onnx", "onnxruntime", "skl2onnx")
 _TORCH = ("torch", "sentence-transformers")
@@ -109,6 +113,10 @@ def train(
     _check_measured(recipe)
     examples = read_data(recipe, base, public_data, broken)
     test = read_examples(expand(recipe.data.test, base, public_data))
+    extension = None
+    if recipe.extend is not None:
+        extension, recipe, examples = extend(recipe, examples, base)
+        test = extension.rows(test)
     cleaned = clean(recipe, examples, progress, test)
     data = divide(recipe, cleaned, len(examples))
     unseen = found = None
@@ -125,10 +133,19 @@ def train(
         if found:
             learned.config.trained["cross_validation"] = _measured(found)
         learned.config.trained["metrics"] = _metrics(evaluations)
+        if extension:
+            learned = _extended(extension, learned, data, Path(scratch))
         golden = golden_rows(learned.classifier, _golden_candidates(recipe, base))
     card = model_card(recipe, learned.config, evaluations, parity)
     write_artifact(output, learned.config, learned.files, golden, card)
     return Trained(output, evaluations, parity, found, advise(recipe, found) if found else ())
+
+
+def _extended(extension: Extension, learned: Learned, data: Data, scratch: Path) -> Learned:
+    config, files = extension.join(learned.config, learned.files)
+    classifier = Classifier(Artifact(scratch, config, files[MODEL]))
+    extension.check(classifier, learned.classifier, data.texts(data.held_out()[:_COMPARED]))
+    return learned._replace(config=config, classifier=classifier, files=files)
 
 
 def _cross_validate(
@@ -190,6 +207,9 @@ def learn(
         raw, targets = fitted.raw(data.texts(rows), progress), data.targets[rows]
     kind, single = recipe.calibration, data.single_label
     calibration, thresholds = calibrate(kind, raw, targets, single)
+    if recipe.extend is not None:  # beside other labels none wins by being the most probable
+        probabilities = calibrated(raw, calibration, single)
+        thresholds = choose_thresholds(probabilities, targets, single_label=False)
     fitted = fitted._replace(head=fitted.head._replace(calibration=calibration))
     encoder, head = fitted.encoder, fitted.head
     width = int(head.models[0].n_features_in_)

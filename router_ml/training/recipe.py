@@ -65,6 +65,21 @@ class DataRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Order = Annotated[int, msgspec.Meta(ge=1, le=8)]
 
 
+class FineTuneRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a sentence-transformers model is trained further.
+
+    Attributes:
+        epochs: how often it sees every row, each time beside another of its labels.
+        batch_size: rows a step, half of them those others.
+        learning_rate: of its weights, at its highest.
+
+    """
+
+    epochs: Positive = 4
+    batch_size: Annotated[int, msgspec.Meta(ge=4)] = 64
+    learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 1e-4
+
+
 class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which encoder, and how it is trained.
 
@@ -89,6 +104,7 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         varied: share of the texts that "bytes" sees framed, in another case or mistyped,
             drawn anew each epoch.
         max_tokens: where "static" and "transformer" cut a text.
+        fine_tune: how "static" and "transformer" are trained on the rows; None: not at all.
 
     """
 
@@ -107,6 +123,19 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     feature_dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.1
     varied: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     max_tokens: Positive = 256
+    fine_tune: FineTuneRecipe | None = None
+
+    @property
+    def from_rows(self) -> bool:
+        """Whether it is another encoder for other rows."""
+        return self.kind in {"ngrams", "bytes"} or self.fine_tune is not None
+
+    @property
+    def passes(self) -> int:
+        """How often its training by gradients sees every row; 0 without such training."""
+        if self.kind == "bytes":
+            return self.epochs
+        return self.fine_tune.epochs if self.fine_tune else 0
 
 
 class HeadRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,6 +152,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         name: the artifact's name, and its directory's.
         seed: of everything random.
         labels: the labels to learn, in the graph's order; empty: those of the data.
+        extend: an artifact, by its directory or shipped name, whose labels the new one has too
+            and decides as before; the rows say nothing of those.
         calibration: "sigmoid" (Platt scaling a label; temperature if single-label) or
             "none".
         quote_mistakes: whether the model card may quote rows of the test files.
@@ -133,6 +164,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str = "mine"
     seed: int = 7
     labels: tuple[str, ...] = ()
+    extend: str | None = None
     data: DataRecipe = DataRecipe()
     encoder: EncoderRecipe = EncoderRecipe()
     head: HeadRecipe = HeadRecipe()
