@@ -38,7 +38,8 @@ def side_by_side(
     for node in graph.node:
         node.output[:] = [before if name == OUTPUT else name for name in node.output]
     names = _add(graph, second.graph, prefix)
-    kept, chosen = f"{prefix}kept", f"{prefix}columns"
+    last = _unused_prefix(graph)
+    kept, chosen = f"{last}kept", f"{last}columns"
     graph.initializer.append(numpy_helper.from_array(np.array(columns, np.int64), chosen))
     graph.node.append(helper.make_node("Gather", [names[OUTPUT], chosen], [kept], axis=1))
     graph.node.append(helper.make_node("Concat", [before, kept], [OUTPUT], axis=1))
