@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from router_ml.evaluation.facts import Quote, Report
+from router_ml.evaluation.facts import Report
 from router_ml.evaluation.intervals import Figure
+from router_ml.evaluation.quotes import Quote
 from router_ml.evaluation.scores import NameScore
 from router_ml.evaluation.words import amount, dollars, number, percent
 
