@@ -17,6 +17,7 @@
     │   └── AllAttemptsFailed      no model answered; in router_ml.dispatch, an openai.APIError
     ├── TargetError            a target for thresholds that cannot be read or met
     ├── ReplayError            sending prompts to models, which cannot start or go on
+    ├── BatchError             a run over fragments, which cannot start or go on
     └── MissingExtra           an optional dependency that is not installed
 
 Every message is one sentence that says what is wrong, where, and what to do.
@@ -85,6 +86,10 @@ class TargetError(RouterMLError):
 
 class ReplayError(RouterMLError):
     """Sending prompts to models that cannot start or go on: a price unknown, the cap reached."""
+
+
+class BatchError(RouterMLError):
+    """A run over fragments that cannot start or go on: another run's output, too many bad rows."""
 
 
 class MissingExtra(RouterMLError):  # noqa: N818

@@ -1,0 +1,1 @@
+"""Logs larger than one machine: cut into fragments, worked on by an engine, as on a laptop."""
