@@ -19,7 +19,6 @@ from router_ml.evaluation.slices import LENGTHS
 from router_ml.evaluation.tally import (
     ANYWHERE,
     MISTAKES,
-    MOST_VALUES,
     PERFECT,
     RIGHT,
     ROWS,
@@ -84,8 +83,8 @@ class _Counting:
         columns, labels = self._columns, self._evidence.labels
         for label, holds in zip(labels, columns.labels.T, strict=True):
             self._slice("label", np.where(holds, 0, 1), (label,))
-        self._slice("label", columns.labels.any(axis=1).astype(np.int64), ("(none)",))
-        length = np.digitize(columns.size, [most for most, _ in LENGTHS], right=True)
+        self._slice("label", np.where(columns.labels.any(axis=1), 1, 0), ("(none)",))
+        length = np.searchsorted([most for most, _ in LENGTHS], columns.size)
         self._slice("length", length, (*(words for _, words in LENGTHS), "over 1,000 bytes"))
         self._slice("turns", columns.several.astype(np.int64), _TURNS)
         for codes, (field, values) in zip(columns.fields.T, columns.values.items(), strict=True):
@@ -93,8 +92,7 @@ class _Counting:
 
     def _slice(self, field: str, codes: NDArray[Any], values: Sequence[str]) -> None:
         """Count the rows of each value; a code beyond the last is in no slice."""
-        if len(values) > MOST_VALUES:
-            self._tally.crowded.add(field)
+        if self._tally.is_crowded(field, len(values)):
             return
         size = len(values) + 1
         self._keep(ROWS, (), field, values, self._tally.sums(codes, size))

@@ -152,6 +152,12 @@ class Tally:
             self.blocks[key] = dealt
         self.clusters = clusters
 
+    def is_crowded(self, field: str, values: int) -> bool:
+        """Say, and remember, whether a field has more values than `MOST_VALUES`."""
+        if values > MOST_VALUES:
+            self.crowded.add(field)
+        return values > MOST_VALUES
+
     def drop_crowded(self) -> None:
         """Forget the slices of fields with more values than `MOST_VALUES`."""
         values = Counter(key[1] for key in self.blocks if key[0] == ROWS)
