@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
+
+import pyarrow
+from pyarrow import fs, parquet
 
 from router_ml.errors import DataError, MissingExtra
 from router_ml.logs import find_files
-
-if TYPE_CHECKING:
-    from pyarrow import fs
 
 FRAGMENT_BYTES = 1 << 26
 """About how many bytes of a file a fragment has, as they lie there."""
@@ -72,7 +72,6 @@ def cut(*sources: Path | str) -> list[Fragment]:
 
     Raises:
         DataError: nothing matches, or a file is missing, truncated, or of another kind.
-        MissingExtra: pyarrow is not installed.
 
     """
     found = [(str(source), info) for source in sources for info in _find(str(source))]
@@ -87,14 +86,8 @@ def open_file_system(source: str) -> tuple[fs.FileSystem, str]:
 
     Raises:
         DataError: no file system opens it.
-        MissingExtra: pyarrow is not installed.
 
     """
-    try:
-        import pyarrow
-        from pyarrow import fs
-    except ModuleNotFoundError as error:
-        raise MissingExtra("ray", "Working on fragments") from error
     if "://" not in source:
         return fs.LocalFileSystem(), str(Path(source).absolute())
     try:
@@ -109,7 +102,6 @@ def open_file_system(source: str) -> tuple[fs.FileSystem, str]:
 def _open_with_fsspec(source: str) -> tuple[fs.FileSystem, str]:
     try:
         import fsspec
-        from pyarrow import fs
     except ModuleNotFoundError as error:
         raise MissingExtra("ray", f"Opening {source}") from error
     try:
@@ -137,8 +129,6 @@ def _find(source: str) -> list[fs.FileInfo]:
 
 
 def _find_remote(system: fs.FileSystem, source: str, path: str) -> list[fs.FileInfo]:
-    from pyarrow import fs
-
     info = system.get_file_info(path)
     if info.type == fs.FileType.File or (info.type == fs.FileType.NotFound and path == source):
         return [info]
@@ -195,9 +185,6 @@ def _first_bytes(system: fs.FileSystem, path: str) -> bytes:
 
 def _row_groups(system: fs.FileSystem, path: str) -> Iterator[tuple[int, int, int]]:
     """Yield (first, behind the last, bytes) of row groups that make a fragment together."""
-    import pyarrow
-    from pyarrow import parquet
-
     try:
         with system.open_input_file(path) as file:
             metadata = parquet.read_metadata(file)

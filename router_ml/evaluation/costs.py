@@ -33,6 +33,8 @@ _MOST = 10**12
 _INPUT_KEYS = ("prompt_tokens", "input_tokens")
 _OUTPUT_KEYS = ("completion_tokens", "output_tokens")
 _DETAILS_KEYS = ("prompt_tokens_details", "input_tokens_details")
+COUNT_KEYS = ("usage", *_INPUT_KEYS, *_OUTPUT_KEYS, *_DETAILS_KEYS, "cached_input_tokens")
+"""What of a row says how many tokens it had."""
 
 
 class Tokens(NamedTuple):
