@@ -33,7 +33,11 @@ _TURNS = ("one", "several")
 
 
 def count(
-    evidence: Evidence, rows: Sequence[Row], files: Sequence[Path | str], catalog: Catalog
+    evidence: Evidence,
+    rows: Sequence[Row],
+    files: Sequence[Path | str],
+    catalog: Catalog,
+    unit: str = "line",
 ) -> Tally:
     """Return the tally of some rows.
 
@@ -42,6 +46,7 @@ def count(
         rows: the same, to quote from.
         files: names of the files they are of.
         catalog: has the prices, by which mistakes are of one kind or another.
+        unit: what rows' numbers count.
 
     """
     tally = Tally(evidence.columns.clusters)
@@ -53,7 +58,7 @@ def count(
         counting.system(name, said)
     for name in list(evidence.said)[1:]:
         counting.against(name)
-    _quote(tally, evidence, rows, files)
+    _quote(tally, evidence, _Quotes(evidence, rows, files, unit))
     tally.drop_crowded()
     return tally
 
@@ -224,21 +229,18 @@ def _tallied(codes: NDArray[Any]) -> Iterator[tuple[int, int]]:
     yield from ((at, int(rows[at])) for at in np.flatnonzero(rows).tolist())
 
 
-def _quote(
-    tally: Tally, evidence: Evidence, rows: Sequence[Row], files: Sequence[Path | str]
-) -> None:
+def _quote(tally: Tally, evidence: Evidence, quotes: _Quotes) -> None:
     """Quote the surest mistakes, and rows that another system sends elsewhere."""
     said = evidence.said[evidence.name]
     right = evidence.right(evidence.name)
     sure = np.where(np.isfinite(said.confidence), said.confidence, -1)
-    quote = _Quotes(evidence, rows, files)
-    tally.best["mistakes",] = quote.first(np.where(right, np.nan, -sure))
+    tally.best["mistakes",] = quotes.first(np.where(right, np.nan, -sure))
     for name in list(evidence.said)[1:]:
         other = evidence.said[name]
         # First those that only the other has right, then those that both have wrong.
         rank = np.where(evidence.right(name), 0, np.where(right, 2, 1)) * 4 - sure
         changed = np.where(other.route != said.route, rank, np.nan)
-        tally.best["changes", name] = quote.first(
+        tally.best["changes", name] = quotes.first(
             changed, [f"{name}: {evidence.routes[at]}" for at in other.route]
         )
 
@@ -247,9 +249,9 @@ class _Quotes:
     """Quotes rows of a chunk, with what the evaluated system said of them."""
 
     def __init__(
-        self, evidence: Evidence, rows: Sequence[Row], files: Sequence[Path | str]
+        self, evidence: Evidence, rows: Sequence[Row], files: Sequence[Path | str], unit: str
     ) -> None:
-        self._evidence, self._rows, self._files = evidence, rows, files
+        self._evidence, self._rows, self._files, self._unit = evidence, rows, files, unit
 
     def first(self, rank: NDArray[Any], about: Sequence[str] | None = None) -> Best[Quote]:
         """Quote the rows of the lowest rank, float [n]; NaN: it is not to be quoted.
@@ -266,8 +268,11 @@ class _Quotes:
 
     def _rank(self, rank: float, at: int) -> tuple[float, bytes, str]:
         text = self._rows[at].example.text
-        return float(rank), digest(text.turn, text.context), where_of(self._rows[at], self._files)
+        return float(rank), digest(text.turn, text.context), self._where(at)
+
+    def _where(self, at: int) -> str:
+        return where_of(self._rows[at], self._files, self._unit)
 
     def _quote(self, at: int, about: Sequence[str] | None) -> Quote:
         row, words = self._rows[at], "" if about is None else about[at]
-        return quote(self._evidence, row, at, where_of(row, self._files), words)
+        return quote(self._evidence, row, at, self._where(at), words)

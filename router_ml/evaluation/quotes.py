@@ -17,7 +17,7 @@ QUOTED = 20
 """So many rows are quoted of mistakes, of changes and of suspected labels."""
 
 
-class Quote(msgspec.Struct, frozen=True):
+class Quote(msgspec.Struct, frozen=True, order=True):
     """A row, verbatim as the classifier read it.
 
     Attributes:
@@ -110,9 +110,10 @@ class Doubter:
         ]
 
 
-def where_of(row: Row, files: Sequence[Path | str]) -> str:
-    """Say which file and line a row is of."""
-    return f"{Path(files[row.file]).name}:{row.number}"
+def where_of(row: Row, files: Sequence[Path | str], unit: str = "line") -> str:
+    """Say which file and line a row is of, or whatever else its number counts."""
+    name = Path(files[row.file]).name
+    return f"{name}:{row.number}" if unit == "line" else f"{name}, {unit} {row.number}"
 
 
 def _doubted(doubt: Doubt, given: NDArray[np.bool_], labels: Sequence[str]) -> str:

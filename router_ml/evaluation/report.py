@@ -143,7 +143,7 @@ def report_of(
 
     """
     if tally is None:
-        raise EvaluationError("There is no row to evaluate.")
+        raise EvaluationError("There is no row to evaluate: every one is broken.")
     router = panel.router
     planned = plan_traffic(asked.traffic, router.policy, router.catalog)
     names = [system.name for system in panel.systems]

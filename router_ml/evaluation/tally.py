@@ -273,17 +273,21 @@ class Best(NamedTuple, Generic[T]):
 
     Attributes:
         most: how many are kept.
-        found: rank -> row, the first first; ranks are all different, or their rows the same.
+        found: ranks and rows, the first first; of rows of one rank, the least is kept.
 
     """
 
     most: int
-    found: tuple[tuple[Any, T], ...]
+    found: tuple[tuple[Any, T], ...] = ()
 
     @classmethod
     def of(cls, most: int, ranked: Iterable[tuple[Any, T]]) -> Best[T]:
         """Keep the first of some rows."""
-        return cls(most, tuple(nsmallest(most, ranked, key=_rank)))
+        least: dict[Any, T] = {}
+        for rank, row in ranked:
+            if rank not in least or row < least[rank]:  # type: ignore[operator]
+                least[rank] = row
+        return cls(most, tuple(nsmallest(most, least.items(), key=_rank)))
 
     def plus(self, other: Best[T]) -> Best[T]:
         """Add other rows."""
