@@ -3,6 +3,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from clusters import two_nodes
 from faces import AsyncFace, SyncFace
 from hypothesis import HealthCheck, settings
 from provider import Provider
@@ -49,6 +50,13 @@ settings.load_profile("patient")
 @pytest.fixture(scope="session")
 def router() -> Router:
     return Router.load()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """Two nodes' worth of workers, which are stopped when the last test has run."""
+    with two_nodes():
+        yield
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from router_ml.batch.engines import Engine
 from router_ml.batch.fragments import Fragment
@@ -77,10 +77,10 @@ def evaluate(
     *,
     engine: str | Engine = "local",
     workers: int | None = None,
-    asked: Asked | None = None,
     mapping: Mapping | None = None,
     broken: Broken = refuse,
     done: Callable[[int], object] = lambda rows: None,
+    **asked: Any,
 ) -> Report:
     """Evaluate a router on labelled logs of any size: the figures of `make_report`.
 
@@ -92,10 +92,10 @@ def evaluate(
         against: names of what it is compared with, as of `evaluation.find_system`.
         engine: "local", "ray", or one of your own.
         workers: processes or actors; by default one for each core.
-        asked: what else is to be said.
-        mapping, broken: as of `router_ml.logs.read_log`; the first few broken rows of a
-            fragment are told, or all ends with the first.
+        mapping, broken: as of `router_ml.logs.read_log`, where `broken` is `refuse` or a
+            `Skipped`.
         done: told how many rows were answered, for a progress bar.
+        **asked: what else is to be said; see `evaluation.report.Asked`.
 
     Raises:
         DataError: input that is missing, truncated or broken.
@@ -104,7 +104,7 @@ def evaluate(
         MissingExtra: the engine is not installed.
 
     """
-    job = _Job(Source.of(router, mapping, broken), tuple(against), asked or Asked())
+    job = _Job(Source.of(router, mapping, broken), tuple(against), Asked(**asked))
     panel = job.panel()
     runs_on = make_engine(engine, workers) if isinstance(engine, str) else engine
     tally = merged(run(partial(_Counting, job), sources, runs_on, broken, done))

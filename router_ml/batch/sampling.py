@@ -9,12 +9,13 @@ twice in a stratum is one row.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from router_ml.batch.engines import Engine
@@ -110,6 +111,10 @@ class Drawn(NamedTuple):
     strata: dict[str, int]
     usable: int
     passed_over: int
+
+    def lines(self) -> Iterator[bytes]:
+        """Return the rows as JSON Lines; what JSON has no word for is text."""
+        return (msgspec.json.encode(row, enc_hook=str) + b"\n" for row in self.rows)
 
 
 class _Found(NamedTuple):

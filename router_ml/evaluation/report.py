@@ -50,14 +50,14 @@ class Asked(NamedTuple):
     Attributes:
         by: further fields of the rows to slice by.
         volume: requests a month.
-        traffic: route -> share, a traffic to reckon with; empty: none.
+        traffic: route -> share, a traffic to reckon with, if any.
         policy_name, catalog_name: what the report calls them.
 
     """
 
     by: Sequence[str] = ()
     volume: int = VOLUME
-    traffic: Mapping[str, float] = {}
+    traffic: Mapping[str, float] | None = None
     policy_name: str = "shipped"
     catalog_name: str = "shipped"
 
@@ -94,7 +94,7 @@ def make_report(
         EvaluationError: a system or the traffic cannot be used.
 
     """
-    asked = Asked(by, volume, traffic or {}, policy_name, catalog_name)
+    asked = Asked(by, volume, traffic, policy_name, catalog_name)
     panel = make_panel(router, against, asked)
     reader = RowReader(files, panel.shape, mapping=mapping, broken=broken)
     doubter = Doubter(reader, panel)
@@ -119,7 +119,7 @@ def make_panel(router: Router, against: Sequence[System], asked: Asked) -> Panel
         EvaluationError: a system or the traffic cannot be used.
 
     """
-    plan_traffic(asked.traffic, router.policy, router.catalog)
+    plan_traffic(asked.traffic or {}, router.policy, router.catalog)
     shape = RowShape(router.classifier.labels, asked.by)
     return Panel(router, [RoutedBy(router), *against], shape)
 
@@ -145,7 +145,7 @@ def report_of(
     if tally is None:
         raise EvaluationError("There is no row to evaluate: every one is broken.")
     router = panel.router
-    planned = plan_traffic(asked.traffic, router.policy, router.catalog)
+    planned = plan_traffic(asked.traffic or {}, router.policy, router.catalog)
     names = [system.name for system in panel.systems]
     policy_routes = [rule.route for rule in router.policy.rules]
     summary = Summary(tally, names, panel.shape.labels, policy_routes, panel.shape.fields)
