@@ -27,6 +27,7 @@ PROMPTS = Path(__file__).parent.parent / "training/prompts"
 TEST = sorted((PROMPTS / "test").glob("*.jsonl"))
 FEW = [PROMPTS / "test/turns-mixed.jsonl", PROMPTS / "test/machines-and-transport.jsonl"]
 EVERYDAY, CHINESE = PROMPTS / "everyday-general.jsonl", PROMPTS / "zh-chat-life.jsonl"
+MATHS = PROMPTS / "math-formal.jsonl"
 ALONE = LocalEngine(1)
 
 
@@ -79,12 +80,12 @@ def assert_equal(one, other, place=""):
 
 @pytest.fixture(scope="module")
 def ordinary(router):
-    return make_report(TEST, router, [find_system("keywords", router)], by=["id"])
+    return make_report(TEST, router, [find_system("keywords", router)], by=["license", "id"])
 
 
 def test_an_evaluation_on_an_engine_has_the_ordinary_figures(router, ordinary, small_fragments):
     assert len(batch.cut(*TEST)) > 2 * len(TEST)
-    found = evaluate(TEST, router, ["keywords"], engine=Shuffled(1), by=["id"])
+    found = evaluate(TEST, router, ["keywords"], engine=Shuffled(1), by=["license", "id"])
     assert_equal(figures(found), figures(ordinary))
     assert found.about.rows == len(read_examples(TEST))
     assert found.suspects is None
@@ -97,7 +98,9 @@ def test_other_kinds_of_files_have_the_same_figures(router, tmp_path):
     rows = [json.loads(line) for line in FEW[1].read_text().splitlines()]
     packed, table = tmp_path / "rows.jsonl.gz", tmp_path / "rows.parquet"
     packed.write_bytes(gzip.compress(FEW[1].read_bytes()))
-    parquet.write_table(pa.Table.from_pylist(rows), table, row_group_size=100)
+    keys = {key: None for row in rows for key in row}
+    columns = {key: [row.get(key) for row in rows] for key in keys}
+    parquet.write_table(pa.table(columns), table, row_group_size=100)
     expected = figures(make_report([FEW[1]], router))
     for path in (packed, table):
         found = figures(evaluate([path], router, engine=ALONE))
@@ -136,21 +139,21 @@ def drifts(*found):
 
 def test_drift_on_an_engine_is_the_ordinary_one(router, small_fragments):
     judge = Judge(router)
-    expected = drift.measure_drift(judge, [CHINESE], [EVERYDAY], most=5)
-    found = measure_drift([CHINESE], router, [EVERYDAY], most=5, engine=Shuffled(2))
+    expected = drift.measure_drift(judge, [MATHS], [CHINESE], most=5)
+    found = measure_drift([MATHS], router, [CHINESE], most=5, engine=Shuffled(2))
     assert_equal(*drifts(found, expected))
     assert len(found.new) == 5
-    trained = drift.measure_label_drift(judge, [CHINESE])
-    assert_equal(*drifts(measure_drift([CHINESE], router, engine=Shuffled(3)), trained))
+    trained = drift.measure_label_drift(judge, [MATHS])
+    assert_equal(*drifts(measure_drift([MATHS], router, engine=Shuffled(3)), trained))
 
 
 def test_drift_of_more_rows_than_a_sample(router, small_fragments, monkeypatch):
-    monkeypatch.setattr(drift, "_SAMPLE", 200)
+    monkeypatch.setattr(drift, "_SAMPLE", 150)
     one, other = (
-        measure_drift([CHINESE], router, [EVERYDAY], engine=Shuffled(seed)) for seed in (4, 5)
+        measure_drift([MATHS], router, [CHINESE], engine=Shuffled(seed)) for seed in (4, 5)
     )
     assert_equal(*drifts(one, other))
-    ordinary = drift.measure_drift(Judge(router), [CHINESE], [EVERYDAY])
+    ordinary = drift.measure_drift(Judge(router), [MATHS], [CHINESE])
     assert_equal(*drifts(one.routes, ordinary.routes))
     assert_equal(*drifts(one.confidence, ordinary.confidence))
     assert one.new_share == pytest.approx(ordinary.new_share, abs=0.1)
@@ -240,7 +243,7 @@ def test_processes_and_ray_agree_with_one_process(router, ordinary, ray_cluster,
     alone = draw(FEW, router, plan, engine=ALONE)
     drift_alone = measure_drift(FEW, router, [EVERYDAY], engine=ALONE)
     for engine in (RayEngine(2), LocalEngine(2)):
-        report = evaluate(TEST, router, ["keywords"], engine=engine, by=["id"])
+        report = evaluate(TEST, router, ["keywords"], engine=engine, by=["license", "id"])
         assert_equal(figures(report), figures(ordinary))
         assert draw(FEW, router, plan, engine=engine) == alone
         assert_equal(*drifts(measure_drift(FEW, router, [EVERYDAY], engine=engine), drift_alone))

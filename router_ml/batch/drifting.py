@@ -48,7 +48,7 @@ class _Profiling:
 class _Earlier(NamedTuple):
     """What workers are told of the earlier log; see `Known`."""
 
-    units: NDArray[np.float32]
+    units: NDArray[np.float64]
     far: float
 
 

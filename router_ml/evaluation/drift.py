@@ -39,6 +39,8 @@ _CHUNK = 1024
 _FAR = 0.99
 """A row of the earlier log is farther from the others than it is new with one less this chance."""
 _BINS = 20
+_DIGITS = 9
+"""Digits of a distance that do not depend on how many are taken at once."""
 
 
 class NewRow(msgspec.Struct, frozen=True):
@@ -211,19 +213,19 @@ class Known(NamedTuple):
 
     Attributes:
         embedder: makes embeddings.
-        units: the sample's, all of length 1, float32 [n, width].
+        units: the sample's, all of length 1, float64 [n, width].
         far: the distance from which a row is new.
 
     """
 
     embedder: Embedder
-    units: NDArray[np.float32]
+    units: NDArray[np.float64]
     far: float
 
-    def distances(self, texts: Sequence[ModelText]) -> NDArray[np.float32]:
-        """Return how far each text is from the nearest that is known, float32 [n]."""
+    def distances(self, texts: Sequence[ModelText]) -> NDArray[np.float64]:
+        """Return how far each text is from the nearest that is known, float64 [n]."""
         likeness = _unit(self.embedder.embed(texts)) @ self.units.T
-        nearest: NDArray[np.float32] = 1 - likeness.max(axis=1)
+        nearest: NDArray[np.float64] = np.round(1 - likeness.max(axis=1), _DIGITS)
         return nearest
 
     def test(self, sample: list[ModelText]) -> Discrepancy | None:
@@ -250,9 +252,10 @@ def know(embedder: Embedder, earlier: Profile) -> Known:
     return Known(embedder, units, float(np.quantile(1 - likeness.max(axis=1), _FAR)))
 
 
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    units: NDArray[np.float32] = rows / np.maximum(lengths, 1e-12)
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    exact = rows.astype(np.float64)
+    lengths = np.linalg.norm(exact, axis=1, keepdims=True)
+    units: NDArray[np.float64] = exact / np.maximum(lengths, 1e-12)
     return units
 
 
