@@ -4,15 +4,20 @@ import gzip
 import json
 import math
 import random
+from functools import reduce
+from itertools import zip_longest
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pyarrow import parquet
 from typer.testing import CliRunner
 
 from router_ml import batch
 from router_ml.batch import LocalEngine, Plan, RayEngine, draw, evaluate, fragments, measure_drift
+from router_ml.batch.sampling import Sample
 from router_ml.cli import app
 from router_ml.errors import DataError, EvaluationError
 from router_ml.evaluation import drift, find_system, make_report
@@ -157,6 +162,25 @@ def test_drift_of_more_rows_than_a_sample(router, small_fragments, monkeypatch):
     assert_equal(*drifts(one.routes, ordinary.routes))
     assert_equal(*drifts(one.confidence, ordinary.confidence))
     assert one.new_share == pytest.approx(ordinary.new_share, abs=0.1)
+
+
+keys = st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 60)), max_size=40)
+
+
+@given(st.lists(keys, min_size=1, max_size=5), st.integers(1, 30), st.randoms())
+def test_parts_of_a_sample_add_up(parts, most, draw):
+    def sample(part):
+        return Sample.of(most, (((s, (0.0, b"%03d" % n)), (f"{s}{n}", {})) for s, n in part))
+
+    whole = sample([key for part in parts for key in part])
+    samples = [sample(part) for part in parts]
+    draw.shuffle(samples)
+    assert reduce(Sample.plus, samples) == whole
+    # Until there are enough: the next row of each stratum in turn, the lowest of them first.
+    strata = [sorted({n for part in parts for t, n in part if t == s}) for s in "abcd"]
+    rounds = zip_longest(*([(n, s) for n in row] for s, row in zip("abcd", strata, strict=True)))
+    turns = [pair for turn in rounds for pair in sorted(filter(None, turn))]
+    assert [row for row, _ in whole.rows.values()] == [f"{s}{n}" for n, s in turns[:most]]
 
 
 def drawn(router, plan, seed=0, sources=FEW):
