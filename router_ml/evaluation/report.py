@@ -143,7 +143,7 @@ def report_of(
 
     """
     if tally is None:
-        raise EvaluationError("There is no row to evaluate: every one is broken.")
+        raise EvaluationError("There is no row to evaluate.")
     router = panel.router
     planned = plan_traffic(asked.traffic or {}, router.policy, router.catalog)
     names = [system.name for system in panel.systems]
