@@ -18,7 +18,6 @@ from router_ml.evaluation.scores import (
     calibration,
     coverage_curve,
     grid_of,
-    label_scores,
     mean_accuracy,
     name_scores,
 )
@@ -56,8 +55,8 @@ def labels_totals(boot, *columns):
 def test_names_equal_scikit_learns(draw, boot):
     true, given = draw.integers(0, NAMES, ROWS), draw.integers(0, NAMES - 1, ROWS)
     given[:200] = true[:200]
-    went = boot.totals(cells=true * NAMES + given, size=NAMES**2).reshape(-1, NAMES, NAMES)
-    found, macro = name_scores(went)
+    held, said = (boot.totals(cells=codes, size=NAMES) for codes in (true, given))
+    found, macro = name_scores(held, said, boot.totals(true == given, true, NAMES))
     columns = precision_recall_fscore_support(true, given, zero_division=0)
     for at, score in enumerate(found):
         figures = (score.precision, score.recall, score.f1)
@@ -72,7 +71,7 @@ def test_names_equal_scikit_learns(draw, boot):
 
 def test_labels_equal_scikit_learns(true, probabilities, boot):
     given = probabilities >= 0.5
-    found, macro = label_scores(*labels_totals(boot, true, given, true & given))
+    found, macro = name_scores(*labels_totals(boot, true, given, true & given))
     columns = precision_recall_fscore_support(true, given, zero_division=0)
     for at, score in enumerate(found):
         assert score.precision.value == pytest.approx(columns[0][at], abs=EXACT)

@@ -69,7 +69,6 @@ class _Counting:
     def __init__(self, tally: Tally, evidence: Evidence) -> None:
         self._tally, self._evidence, self._columns = tally, evidence, evidence.columns
         self._tokens = Bill(evidence.columns.tokens).tokens
-        self._size = len(evidence.routes)
 
     def log(self, files: Sequence[Path | str]) -> None:
         """Count rows, their files, and the tokens that were counted."""
@@ -108,19 +107,13 @@ class _Counting:
     def _keep(
         self, kind: str, names: tuple[str, ...], field: str, values: Sequence[str], sums: Integers
     ) -> None:
-        for at, value in enumerate(values):
-            column = sums[:, at : at + 1]
-            if kind == RIGHT or column.any():
-                self._tally.blocks[kind, *names, field, value] = column
+        for value, column in zip(values, sums.T, strict=False):
+            self._tally.blocks[kind, *names, field, value] = column.copy()  # not a view of all
 
     def system(self, name: str, said: Said) -> None:
         """Count what a system said."""
         evidence, tally = self._evidence, self._tally
-        cells = evidence.truth.route.astype(np.int64) * self._size + said.route
-        sums = tally.sums(cells, self._size**2)
-        for at, _ in _tallied(cells):
-            true, given = (evidence.routes[code] for code in divmod(at, self._size))
-            tally.blocks["went", name, true, given] = sums[:, at : at + 1]
+        self._routes(name, said.route)
         self._price(name, said.model, evidence.models)
         lacks = (~said.known, ~np.isfinite(said.confidence), self._without(said))
         tally.counts["lacks", name] = np.array([missing.sum() for missing in lacks])
@@ -129,6 +122,17 @@ class _Counting:
         for at, label in enumerate(evidence.labels):
             self._label(name, label, self._columns.labels[:, at], said.labels[:, at])
             self._probability(name, label, said.probabilities[:, at], self._columns.labels[:, at])
+
+    def _routes(self, name: str, given: NDArray[np.int32]) -> None:
+        """Count rows by the route they belong to and the one they got."""
+        true, right = self._evidence.truth.route, self._evidence.right(name)
+        routes = self._evidence.routes
+        held, said = (self._tally.sums(codes, len(routes)) for codes in (true, given))
+        both = self._tally.sums(true, len(routes), right)
+        for at, route in enumerate(routes):
+            columns = (held[:, at], said[:, at], both[:, at])
+            self._tally.blocks["route", name, route] = np.stack(columns, axis=1)
+        self._list("went", ((name,), routes, routes), (np.zeros_like(true), true, given))
 
     def _without(self, said: Said) -> NDArray[np.bool_]:
         """Return which rows that words decide lack a probability."""

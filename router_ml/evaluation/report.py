@@ -26,7 +26,6 @@ from router_ml.evaluation.scores import (
     average_precision_figure,
     calibration,
     coverage_curve,
-    label_scores,
     mean_accuracy,
     name_scores,
 )
@@ -146,9 +145,7 @@ def report_of(
         raise EvaluationError("There is no row to evaluate.")
     router = panel.router
     planned = plan_traffic(asked.traffic or {}, router.policy, router.catalog)
-    names = [system.name for system in panel.systems]
-    policy_routes = [rule.route for rule in router.policy.rules]
-    summary = Summary(tally, names, panel.shape.labels, policy_routes, panel.shape.fields)
+    summary = _summary(tally, panel)
     _check_fields(summary, asked.by)
     report = Report(
         verdict=[],
@@ -168,10 +165,15 @@ def report_of(
         ],
         notes=[],
     )
-    models = sorted({key[-1] for name in names for key in tally.named("tokens", name)})
-    said = list(notes(report, router, models))
+    said = list(notes(report, router, summary.models))
     said += _notes_on_counting(summary, looked_for_suspects=suspects is not None)
     return msgspec.structs.replace(report, verdict=list(verdict(report)), notes=said)
+
+
+def _summary(tally: Tally, panel: Panel) -> Summary:
+    shape, routes = panel.shape, [rule.route for rule in panel.router.policy.rules]
+    names = [system.name for system in panel.systems]
+    return Summary(tally, names, shape.labels, routes, shape.fields)
 
 
 def _notes_on_counting(summary: Summary, *, looked_for_suspects: bool) -> list[str]:
@@ -211,19 +213,19 @@ def _about(summary: Summary, router: Router, asked: Asked) -> About:
 
 def system_report(summary: Summary, name: str) -> SystemReport:
     """Say how right a system is."""
-    went, right = summary.went(name), summary.right(name)
-    by_route, route_f1 = name_scores(went)
+    held, given, both = np.moveaxis(summary.by_route(name), 2, 0)
+    by_route, route_f1 = name_scores(held, given, both)
     _, of_source, right_of_source = summary.slices(name, "source")
     labels, macro_f1 = _label_figures(summary, name)
     error, reliability = _calibration(summary, name)
     _, unsure, _ = summary.tally.total("lacks", name)[:3]
     return SystemReport(
-        accuracy(right, summary.every),
+        accuracy(summary.right(name), summary.every),
         mean_accuracy(right_of_source, of_source),
         route_f1,
         macro_f1,
         error,
-        went[0].astype(np.int64).tolist(),
+        summary.confusion(name),
         dict(zip(summary.routes, by_route, strict=True)),
         labels,
         reliability,
@@ -239,7 +241,7 @@ def _label_figures(summary: Summary, name: str) -> tuple[dict[str, NameScore], F
     sums = summary.totals([counted[label,] for label in summary.labels])
     precisions = [_average_precision(summary, name, label) for label in summary.labels]
     held, said, both = np.moveaxis(sums, 2, 0)
-    scores, macro = label_scores(held, said, both, precisions)
+    scores, macro = name_scores(held, said, both, precisions)
     return dict(zip(summary.labels, scores, strict=True)), macro
 
 

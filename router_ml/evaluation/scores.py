@@ -84,17 +84,7 @@ def mean_accuracy(right: Floats, rows: Floats) -> Figure:
     return figure_of(ratio((right / size).sum(axis=1), (rows / size).sum(axis=1)))
 
 
-def name_scores(went: Floats) -> tuple[list[NameScore], Figure]:
-    """Score names of which each row truly has one and was given one, and their macro-F1.
-
-    Args:
-        went: rows by true and given name, [1 + replicates, names, names].
-
-    """
-    return label_scores(went.sum(axis=2), went.sum(axis=1), np.einsum("rii->ri", went))
-
-
-def label_scores(
+def name_scores(
     held: Floats, said: Floats, both: Floats, precisions: Sequence[Figure | None] = ()
 ) -> tuple[list[NameScore], Figure]:
     """Score names by the rows that carry them, and their macro-F1 over those that rows have.

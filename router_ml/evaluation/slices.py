@@ -106,4 +106,5 @@ def score_slices(
     return [
         SliceScore(field, values[at], int(rows[0, at]), figure, float(excess[at]))
         for at, figure in zip(kept.tolist(), figures, strict=True)
+        if rows[0, at]
     ]

@@ -9,7 +9,7 @@ import numpy as np
 from router_ml.catalog import Catalog
 from router_ml.evaluation.costs import prices_of
 from router_ml.evaluation.intervals import Floats, Resamples
-from router_ml.evaluation.tally import RIGHT, ROWS, Integers, Key, Tally
+from router_ml.evaluation.tally import PERFECT, RIGHT, ROWS, Integers, Key, Tally
 
 
 class Summary:
@@ -36,7 +36,7 @@ class Summary:
         """Prepare to read a tally; `routes` are the policy's."""
         self.tally, self.systems, self.labels = tally, tuple(systems), tuple(labels)
         self.fields = tuple(fields)
-        seen = {route for key in tally.named("went") for route in key[1:]}
+        seen = {route for _, route in tally.named("route")}
         known = dict.fromkeys(routes)
         self.routes = (*known, *sorted(seen - known.keys()))
         self.rows = int(tally.blocks["all",].sum())
@@ -46,6 +46,12 @@ class Summary:
     def name(self) -> str:
         """The system that is evaluated."""
         return self.systems[0]
+
+    @property
+    def models(self) -> list[str]:
+        """Models that requests got, or should have; "" for unknown ones."""
+        ways = (*self.systems, PERFECT)
+        return sorted({model for way in ways for (model,) in self.tally.named("tokens", way)})
 
     @property
     def replicates(self) -> int:
@@ -64,15 +70,24 @@ class Summary:
 
     def right(self, system: str) -> Floats:
         """Rows that a system sent the right way, [1 + replicates, 1]."""
-        found: Floats = self.went(system).trace(axis1=1, axis2=2)[:, None]
+        found: Floats = self.by_route(system)[:, :, 2].sum(axis=1, keepdims=True)
         return found
 
-    def went(self, system: str) -> Floats:
-        """Rows by true route and by the one a system gave, [1 + replicates, routes, routes]."""
-        counted = self.tally.named("went", system)
-        size, none = len(self.routes), np.zeros((self.tally.size, 1), np.int64)
-        cells = [counted.get((true, given), none) for true in self.routes for given in self.routes]
-        return self.totals(cells).reshape(-1, size, size)
+    def by_route(self, system: str) -> Floats:
+        """Rows that belong to a route, that a system gave it, and both.
+
+        They are [1 + replicates, routes, 3].
+        """
+        counted = self.tally.named("route", system)
+        none = np.zeros((self.tally.size, 3), np.int64)
+        return self.totals([counted.get((route,), none) for route in self.routes])
+
+    def confusion(self, system: str) -> list[list[int]]:
+        """Return rows by true route (down) and by the one a system gave (across)."""
+        return [
+            [self.tally.total("went", system, true, given)[0] for given in self.routes]
+            for true in self.routes
+        ]
 
     def slices(self, system: str, field: str) -> tuple[list[str], Floats, Floats]:
         """Return the values of a field, the rows of each and those that a system has right.
@@ -83,9 +98,7 @@ class Summary:
         values = sorted(value for (value,) in rows)
         if not values:
             return [], self.every[:, :0], self.every[:, :0]
-        all_rows, held = (
-            self.totals([side[value,] for value in values])[:, :, 0] for side in (rows, right)
-        )
+        all_rows, held = (self.totals([side[value,] for value in values]) for side in (rows, right))
         return values, all_rows, held
 
     def costs(self, way: str, catalog: Catalog, model: str | None = None) -> Floats | None:

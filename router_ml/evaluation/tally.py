@@ -15,7 +15,8 @@ Kinds of cells, and the names in their keys:
     all                                   rows, by block
     rows     FIELD VALUE                  rows of a slice, by block
     right    SYSTEM FIELD VALUE           those of them that went the right way, by block
-    went     SYSTEM TRUE GIVEN            rows by route, by block
+    route    SYSTEM ROUTE                 truly taken, given, both; by block
+    went     SYSTEM TRUE GIVEN            rows, tokens
     tokens   SYSTEM MODEL                 fresh input, cached input, output; by block
     label    SYSTEM LABEL                 truly carried, said, both; by block
     bins     SYSTEM LABEL                 rows, sum of probabilities, carried; by block and bin
