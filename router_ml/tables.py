@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from router_ml.catalog import Catalog
-from router_ml.evaluation import Evaluation
-from router_ml.evaluation.contest import Score
-from router_ml.evaluation.facts import Report
-from router_ml.evaluation.latency import Bench
-from router_ml.evaluation.sections import Section, sections
-from router_ml.labelling.log import plain
-from router_ml.labelling.merge import Merged
 from router_ml.request import read_request
 from router_ml.router import Router
 from router_ml.types import Decision
+
+if TYPE_CHECKING:  # a decision is shown without loading what evaluates and labels
+    from router_ml.evaluation import Evaluation
+    from router_ml.evaluation.contest import Score
+    from router_ml.evaluation.facts import Report
+    from router_ml.evaluation.latency import Bench
+    from router_ml.evaluation.sections import Section
+    from router_ml.labelling.merge import Merged
 
 # Paths, labels, routes and models are printed as they are: "[x]" in one is no markup of ours.
 out = Console(markup=False, emoji=False)
@@ -105,6 +106,8 @@ def show_evaluations(evaluations: list[Evaluation]) -> None:
 
 def show_report(report: Report) -> None:
     """Show what a report says; curves and the rows it quotes are left to its files."""
+    from router_ml.evaluation.sections import sections
+
     for section in sections(report):
         if section.key not in _LEFT_OUT:
             show_section(section)
@@ -211,6 +214,8 @@ def _names(labels: Sequence[str]) -> str:
 
 def _said(row: Mapping[str, Any]) -> str:
     """Return the beginning of what a row says, in one line that a terminal may show."""
+    from router_ml.labelling.log import plain
+
     turns = read_request(row).turns
     line = " ".join(turns[-1].text.split())[:_BEGINNING] if turns else ""
     return plain(line)

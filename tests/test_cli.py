@@ -92,7 +92,7 @@ def test_classify_leaves_an_old_file_alone_when_it_fails(tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("router_ml.cli._classify_chunk", interrupt)
+    monkeypatch.setattr("router_ml.cli.classify._classify_chunk", interrupt)
     assert classify(tmp_path, {"prompt": "2+2"}).exit_code != 0
     assert target.read_text() == "old"
 

@@ -1,0 +1,11 @@
+"""The command line. The only place that reads the environment.
+
+    commands -> one module a command -> recipe -> files, progress -> console, options, sources
+
+A command imports what is heavy when it runs: what `route` needs is loaded in a blink, and what
+`evaluate` or `train` need is loaded for them alone.
+"""
+
+from router_ml.cli.commands import app
+
+__all__ = ["app"]

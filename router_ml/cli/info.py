@@ -1,0 +1,62 @@
+"""`router-ml info`: say what is loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import typer
+
+from router_ml.classifier import check_replay
+from router_ml.cli.console import one_sentence
+from router_ml.cli.options import ArtifactOption, CatalogOption, JsonOption, PolicyOption
+from router_ml.cli.sources import catalog_source, policy_source
+from router_ml.router import Router
+from router_ml.tables import out
+
+
+def info(
+    artifact: ArtifactOption = None,
+    policy: PolicyOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is loaded, and whether it answers here as it did where it was made."""
+    with one_sentence():
+        router = Router.load(artifact, policy=policy, catalog=catalog)
+        rows = router.artifact.golden()
+        difference = router.classifier.replay(rows)
+        facts = {
+            **_versions(),
+            **_facts(router),
+            "policy": policy_source(router.policy, policy),
+            "catalog": catalog_source(catalog),
+            "golden": {"rows": len(rows), "largest_difference": difference},
+        }
+        encoded = msgspec.json.encode(facts).decode()
+        if as_json:
+            typer.echo(encoded)
+        else:
+            out.print_json(encoded)
+        check_replay(router.artifact, difference)
+
+
+def _versions() -> dict[str, str]:
+    import onnxruntime
+
+    from router_ml import __version__
+
+    return {"version": __version__, "onnxruntime": onnxruntime.__version__}
+
+
+def _facts(router: Router) -> dict[str, Any]:
+    config = router.artifact.config
+    return {
+        "artifact": str(router.artifact.path),
+        "name": config.name,
+        "thresholds": config.thresholds,
+        "input": config.input,
+        "trained": config.trained,
+        "routes": list(dict.fromkeys(rule.route for rule in router.policy.rules)),
+        "baseline": router.catalog.baseline,
+    }
