@@ -96,9 +96,14 @@ class MissingExtra(RouterMLError):  # noqa: N818
     """An optional dependency that is not installed."""
 
     def __init__(self, extra: str, needed_for: str) -> None:
+        self.extra, self.needed_for = extra, needed_for
         super().__init__(
             f"{needed_for} needs an extra that is not installed: pip install 'router-ml[{extra}]'"
         )
+
+    def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str]]:
+        """Travel between processes."""
+        return type(self), (self.extra, self.needed_for)
 
 
 class DataError(RouterMLError):
@@ -107,3 +112,7 @@ class DataError(RouterMLError):
     def __init__(self, path: Path | str, line: int | None, problem: str) -> None:
         self.path, self.line, self.problem = str(path), line, problem
         super().__init__(f"{path}:{line}: {problem}" if line else f"{path}: {problem}")
+
+    def __reduce__(self) -> tuple[type[DataError], tuple[str, int | None, str]]:
+        """Travel between processes."""
+        return type(self), (self.path, self.line, self.problem)

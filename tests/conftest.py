@@ -53,10 +53,12 @@ def router() -> Router:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster():
-    """Two nodes' worth of workers, which are stopped when the last test has run."""
+def cluster():
+    """The engine of a Ray cluster of two nodes."""
+    from router_ml.batch import RayEngine
+
     with two_nodes():
-        yield
+        yield RayEngine()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from router_ml import batch
-from router_ml.batch import LocalEngine, Plan, RayEngine, draw, evaluate, fragments, measure_drift
+from router_ml.batch import LocalEngine, Plan, draw, evaluate, fragments, measure_drift
 from router_ml.batch.sampling import Sample
 from router_ml.cli import app
 from router_ml.errors import DataError, EvaluationError
@@ -262,11 +262,11 @@ def test_the_commands(tmp_path, small_fragments):
     assert refused.stderr == "error: There is no engine 'spark': there are local and ray.\n"
 
 
-def test_processes_and_ray_agree_with_one_process(router, ordinary, ray_cluster, small_fragments):
+def test_processes_and_ray_agree_with_one_process(router, ordinary, cluster, small_fragments):
     plan = Plan(60, "label", uncertain=True)
     alone = draw(FEW, router, plan, engine=ALONE)
     drift_alone = measure_drift(FEW, router, [EVERYDAY], engine=ALONE)
-    for engine in (RayEngine(2), LocalEngine(2)):
+    for engine in (cluster, LocalEngine(2)):
         report = evaluate(TEST, router, ["keywords"], engine=engine, by=["license", "id"])
         assert_equal(figures(report), figures(ordinary))
         assert draw(FEW, router, plan, engine=engine) == alone

@@ -45,7 +45,7 @@ from router_ml.router import Router
 
 PREDICTED = "predicted_"
 ROUTE = f"{PREDICTED}route"
-DAY = "day"
+DAY_OF = "day_of_"
 _ADDED = ("route", "model", "labels", "reason", "confidence", "probabilities")
 _SHOWN = 1 << 16
 """Characters that are kept of a bad row."""
@@ -96,6 +96,7 @@ class Classifying:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._router = Router(job.artifact, job.policy, job.catalog)
+        self._time = job.by.removeprefix("day:")
 
     def __call__(self, fragment: Fragment) -> Finished:
         """Classify a fragment; its output appears as a whole.
@@ -144,7 +145,7 @@ class Classifying:
     def _partitioning(self, schema: pa.Schema) -> Any:
         if not self._job.by:
             return None
-        column = ROUTE if self._job.by == "route" else DAY
+        column = ROUTE if self._job.by == "route" else f"{DAY_OF}{self._time}"
         return dataset.partitioning(pa.schema([schema.field(column)]), flavor="hive")
 
     def _tables(self, fragment: Fragment, tally: _Tally, write_bad: Any) -> Iterator[pa.Table]:
@@ -161,14 +162,9 @@ class Classifying:
         found = decide(self._router, probabilities, known.texts.speaks, known.facts)
         tally.add(known, found)
         table = known.table
-        for column in (f"{PREDICTED}{name}" for name in _ADDED):
-            if column in table.column_names:
-                raise DataError(
-                    fragment.path, None, f"has a column {column!r} already: take it out first."
-                )
         if self._job.by.startswith("day:"):
-            column = self._job.by.removeprefix("day:")
-            table = table.append_column(DAY, days(fragment, table, column))
+            table = table.append_column(f"{DAY_OF}{self._time}", days(fragment, table, self._time))
+        _check_names(fragment, table.column_names)
         return _with_predictions(table, self._router, found, probabilities, known.texts.speaks)
 
     def _read(self, fragment: Fragment, batch: Batch) -> _Known:
@@ -236,6 +232,16 @@ class Classifying:
         finally:
             for stream in streams:
                 stream.close()
+
+
+def _check_names(fragment: Fragment, names: Sequence[str]) -> None:
+    """Check that no column of the input has the name of one that is added."""
+    taken = [name for name, count in Counter(names).items() if count > 1]
+    taken += [
+        name for name in names if name.removeprefix(PREDICTED) in _ADDED and name not in _ADDED
+    ]
+    for name in taken:
+        raise DataError(fragment.path, None, f"has a column {name!r} already: take it out first.")
 
 
 def _chain(first: pa.Table, others: Iterator[pa.Table]) -> Iterator[pa.Table]:

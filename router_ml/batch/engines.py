@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections import Counter
+import signal
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from router_ml.batch.fragments import Fragment
-from router_ml.errors import BatchError, MissingExtra, RouterMLError
+from router_ml.errors import BatchError, MissingExtra
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -53,7 +54,7 @@ class Engine(Protocol):
             fragments: what is to be worked on.
 
         Raises:
-            RouterMLError, OSError: the first that a worker raises; nothing more is begun.
+            Exception: the first that a worker raises; nothing more is begun.
             BatchError: a fragment lost its worker more than `LOSSES` times.
 
         """
@@ -66,10 +67,10 @@ class _Failure(NamedTuple):
 
 
 def _attempt(worker: Worker[T], fragment: Fragment) -> T | _Failure:
-    """Work on a fragment; errors that are said to users are returned, whatever the engine."""
+    """Work on a fragment; what it raises is returned, so that engines do not differ in it."""
     try:
         return worker(fragment)
-    except (RouterMLError, OSError, MemoryError) as error:
+    except Exception as error:
         return _Failure(error)
 
 
@@ -89,72 +90,95 @@ class LocalEngine:
     def map(self, make: Callable[[], Worker[T]], fragments: Sequence[Fragment]) -> Iterator[T]:
         """Yield the result of every fragment; see `Engine`."""
         if self.workers == 1 or len(fragments) <= 1:
-            worker = make() if fragments else None
-            return (_said(_attempt(worker, fragment)) for fragment in fragments if worker)
+            worker = make()
+            return (_said(_attempt(worker, fragment)) for fragment in fragments)
         return self._map_in_processes(make, fragments)
 
     def _map_in_processes(
         self, make: Callable[[], Worker[T]], fragments: Sequence[Fragment]
     ) -> Iterator[T]:
-        waiting = list(reversed(fragments))
+        waiting = deque(fragments)
         losses: Counter[Fragment] = Counter()
-        while waiting:
-            lost: list[Fragment] = []
-            yield from self._until_broken(make, waiting, lost)
-            losses.update(lost)
-            for fragment in lost:
-                if losses[fragment] > LOSSES:
-                    raise _lost(fragment)
-            waiting += lost
-
-    def _until_broken(
-        self, make: Callable[[], Worker[T]], waiting: list[Fragment], lost: list[Fragment]
-    ) -> Iterator[T]:
-        """Take fragments from `waiting` until none is left or a process dies: `lost` were begun."""
-        size = min(self.workers, len(waiting))
-        pool = ProcessPoolExecutor(size, get_context("spawn"), _start, (make,))
-        running: dict[Future[Any], Fragment] = {}
+        team = [_Process(make) for _ in range(min(self.workers, len(fragments)))]
         try:
-            while (waiting and not lost) or running:
-                while waiting and not lost and len(running) < 2 * size:
-                    fragment = waiting.pop()
-                    running[_submit(pool, fragment)] = fragment
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    fragment = running.pop(future)
-                    if isinstance(future.exception(), BrokenProcessPool):
-                        lost.append(fragment)
-                    else:
-                        yield _said(future.result())
+            for process in team:
+                process.begin(waiting.popleft())
+            while busy := {each.pipe: each for each in team if each.fragment is not None}:
+                for pipe in wait(list(busy)):
+                    process = busy[pipe]  # type: ignore[index]  # it is one of those given
+                    fragment, answer = process.end()
+                    if isinstance(answer, _Lost):
+                        losses[fragment] += 1
+                        if losses[fragment] > LOSSES:
+                            raise _lost(fragment)
+                        waiting.appendleft(fragment)
+                        team[team.index(process)] = process = _Process(make)
+                    if waiting:
+                        process.begin(waiting.popleft())
+                    if not isinstance(answer, _Lost):
+                        yield _said(answer)
         finally:
-            pool.shutdown(cancel_futures=True)
+            for process in team:
+                process.stop()
 
 
-def _submit(pool: ProcessPoolExecutor, fragment: Fragment) -> Future[Any]:
+class _Lost:
+    """What comes of a fragment whose process died."""
+
+
+class _Process:
+    """A process with a worker, a pipe to it, and the fragment it works on.
+
+    A pool of the standard library's shares queues between its processes, so that one killed
+    at the wrong moment stops all of them, and it cannot say which fragment was lost.
+    """
+
+    def __init__(self, make: Callable[[], Worker[Any]]) -> None:
+        context = get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.fragment: Fragment | None = None
+        self._process = context.Process(target=_serve, args=(make, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def begin(self, fragment: Fragment) -> None:
+        """Give it a fragment."""
+        self.fragment = fragment
+        with suppress(OSError):  # it is dead, as `end` will find
+            self.pipe.send(fragment)
+
+    def end(self) -> tuple[Fragment, Any]:
+        """Return its fragment and what came of it, once its pipe is ready."""
+        assert self.fragment is not None
+        fragment, self.fragment = self.fragment, None
+        try:
+            return fragment, self.pipe.recv()
+        except (EOFError, OSError):
+            self.stop()
+            return fragment, _Lost()
+
+    def stop(self) -> None:
+        """End it, whatever it is doing."""
+        self.pipe.close()
+        self._process.kill()
+        self._process.join()
+
+
+def _serve(make: Callable[[], Worker[Any]], pipe: Connection) -> None:
+    """Work on fragments until nobody is there to give any."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this one is interrupted too
+    worker = _made(make)
+    with suppress(EOFError, OSError):
+        while True:
+            fragment = pipe.recv()
+            pipe.send(worker if isinstance(worker, _Failure) else _attempt(worker, fragment))
+
+
+def _made(make: Callable[[], Worker[T]]) -> Worker[T] | _Failure:
     try:
-        return pool.submit(_work, fragment)
-    except BrokenProcessPool as error:  # it broke since the last result
-        broken: Future[Any] = Future()
-        broken.set_exception(error)
-        return broken
-
-
-_worker: Worker[Any] | _Failure | None = None
-"""This process's worker; a pool's processes have nowhere else to keep it."""
-
-
-def _start(make: Callable[[], Worker[Any]]) -> None:
-    global _worker  # noqa: PLW0603
-    try:
-        _worker = make()
-    except (RouterMLError, OSError) as error:
-        _worker = _Failure(error)
-
-
-def _work(fragment: Fragment) -> Any:
-    if isinstance(_worker, _Failure):
-        return _worker
-    assert _worker is not None
-    return _attempt(_worker, fragment)
+        return make()
+    except Exception as error:
+        return _Failure(error)
 
 
 def _lost(fragment: Fragment) -> BatchError:
@@ -193,29 +217,44 @@ class RayEngine:
 
         if not fragments:
             return
-        size = min(self.workers, len(fragments))
         items = [{"fragment": pickle.dumps(fragment)} for fragment in fragments]
+        size = min(self.workers, len(items))
         results = ray.data.from_items(items, override_num_blocks=len(items)).map(
             _RayWorker,
             fn_constructor_args=(make,),
-            compute=ray.data.ActorPoolStrategy(size=size),
+            compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2),
             num_cpus=1,
-            max_restarts=-1,
-            max_task_retries=LOSSES,
+            ray_remote_args_fn=_bounded_retries,
         )
-        for row in results.iter_rows():
-            yield _said(pickle.loads(row["result"]))
+        try:
+            for row in results.iter_rows():
+                yield _said(pickle.loads(row["result"]))
+        except ray.exceptions.RayError as error:
+            raise BatchError(
+                f"Ray gave the run up: {_first_line(error)}. What is finished stays."
+            ) from error
+
+
+def _bounded_retries() -> dict[str, Any]:
+    """Return what Ray is told of actors: by itself it would restart them for ever."""
+    return {"max_restarts": -1, "max_task_retries": LOSSES}
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
 
 
 class _RayWorker:
     """The actor around a worker: what goes in and comes out are Ray Data's rows."""
 
     def __init__(self, make: Callable[[], Worker[Any]]) -> None:
-        self._worker = make()
+        self._worker = _made(make)
         self._counters: dict[str, Any] = {}
 
     def __call__(self, row: dict[str, bytes]) -> dict[str, bytes]:
-        result = _attempt(self._worker, pickle.loads(row["fragment"]))
+        worker = self._worker
+        fragment = pickle.loads(row["fragment"])
+        result = worker if isinstance(worker, _Failure) else _attempt(worker, fragment)
         if isinstance(result, Counted):
             self._count(result.counts())
         return {"result": pickle.dumps(result)}

@@ -156,6 +156,10 @@ class Output(NamedTuple):
             system.move(f"{start}/{name}", target)
         return names
 
+    def end(self) -> None:
+        """Leave nothing behind but output."""
+        self._clear(PARTIAL)
+
     def discard(self, partial: str) -> None:
         """Delete a partial directory."""
         self._clear(f"{PARTIAL}/{partial}")

@@ -102,8 +102,7 @@ def read_rows(fragment: Fragment) -> Iterator[Row]:
     """
     with _sentences(fragment):
         if fragment.kind == "csv":
-            with _open(fragment) as file:
-                rows = csv_table(fragment.path, file)[1]
+            with _open(fragment) as file, csv_table(fragment.path, file) as (_, rows):
                 yield from (row for row in rows if row.problem != BLANK)
         elif fragment.kind == "parquet":
             for batch in _parquet_batches(fragment):
@@ -320,15 +319,14 @@ def _parquet_batches(fragment: Fragment) -> Iterator[Batch]:
 
 
 def _csv_batches(fragment: Fragment) -> Iterator[Batch]:
-    with _open(fragment) as file:
-        header, rows = csv_table(fragment.path, file)
-        header = [name for name in header if name]
+    with _open(fragment) as file, csv_table(fragment.path, file) as (header, rows):
+        names = [name for name in header if name]
         while chunk := list(islice(rows, BATCH_ROWS)):
             good = [row for row in chunk if row.problem is None]
             bad = [
                 Bad(row.number, row.problem) for row in chunk if row.problem not in {None, BLANK}
             ]
             table = {
-                name: pa.array([row.data.get(name) for row in good], pa.string()) for name in header
+                name: pa.array([row.data.get(name) for row in good], pa.string()) for name in names
             }
             yield Batch(pa.table(table), [row.number for row in good], bad)

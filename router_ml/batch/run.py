@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import msgspec
 
 from router_ml.batch.classifying import Classifying, Job
 from router_ml.batch.engines import Engine, LocalEngine, RayEngine
-from router_ml.batch.fragments import cut, total_bytes
+from router_ml.batch.fragments import Fragment, cut, total_bytes
 from router_ml.batch.manifest import Finished, Identity, Output, digest, outdated
 from router_ml.batch.reading import find_columns
 from router_ml.errors import BatchError
@@ -81,6 +81,13 @@ class Progress(msgspec.Struct):
         self.baseline_cost += finished.baseline_cost
         self.routes = dict(Counter(self.routes) + Counter(finished.routes))
 
+    def add_new(self, finished: Finished, seconds: float) -> None:
+        """Count a fragment that this run finished, so many seconds after it began."""
+        self.add(finished)
+        self.new_rows += finished.rows + finished.bad
+        self.new_bytes += finished.size
+        self.seconds = seconds
+
 
 def make_engine(name: str, workers: int | None = None) -> Engine:
     """Return the engine `local` or `ray`.
@@ -134,45 +141,51 @@ def classify(
         MissingExtra: the engine is not installed.
 
     """
-    if by and by != "route" and not by.removeprefix("day:") != by:
-        raise BatchError(f"Output is partitioned by `route` or `day:COLUMN`, not by {by!r}.")
-    began = time.monotonic()
+    _check_by(by)
     router = router or Router.load()
+    place, began = Output(str(output)), time.monotonic()
     fragments = cut(*([sources] if isinstance(sources, str | Path) else sources))
-    place = Output(str(output))
-    identity = place.begin(
-        _identity(router, by, mapping or {}, find_columns(fragments)), overwrite=overwrite
+    engine = make_engine(engine, workers) if isinstance(engine, str) else engine
+    wanted = _identity(router, by, mapping or {}, find_columns(fragments))
+    identity = place.begin(wanted, overwrite=overwrite)
+    progress, left = _go_on(place, fragments)
+    done(progress)
+    job = Job(
+        router.artifact,
+        router.policy,
+        router.catalog,
+        identity.mapping,
+        identity.columns,
+        place,
+        by,
     )
-    finished = place.finished()
+    for finished in engine.map(partial(Classifying, job), left):
+        progress.add_new(finished, time.monotonic() - began)
+        done(progress)
+        if progress.rows + progress.bad >= _FEW:
+            _check_bad(progress, most_bad, place)
+    _check_bad(progress, most_bad, place)
+    place.end()
+    return progress
+
+
+def _check_by(by: str) -> None:
+    if by not in {"", "route"} and by.removeprefix("day:") in {"", by}:
+        raise BatchError(f"Output is partitioned by `route` or `day:COLUMN`, not by {by!r}.")
+
+
+def _go_on(output: Output, fragments: Sequence[Fragment]) -> tuple[Progress, list[Fragment]]:
+    """Count what is finished, delete what is outdated; return how far it is and what is left."""
+    finished = output.finished()
     old = outdated(finished, fragments)
-    place.remove(old)
+    output.remove(old)
     kept = {each.fingerprint: each for each in finished if each not in old}
     progress = Progress(len(fragments), total_bytes(fragments))
     for fragment in fragments:
         if fragment.fingerprint in kept:
             progress.add(kept[fragment.fingerprint])
     progress.kept = progress.finished
-    done(progress)
-    job = Job(
-        router.artifact,
-        router.policy,
-        router.catalog,
-        mapping or {},
-        identity.columns,
-        place,
-        by,
-    )
-    left = [fragment for fragment in fragments if fragment.fingerprint not in kept]
-    engine = make_engine(engine, workers) if isinstance(engine, str) else engine
-    for each in engine.map(partial(Classifying, job), left):
-        progress.add(each)
-        progress.new_rows += each.rows + each.bad
-        progress.new_bytes += each.size
-        progress.seconds = time.monotonic() - began
-        done(progress)
-        _check_bad(progress, most_bad, place)
-    _check_bad(progress, most_bad, place, at_end=True)
-    return progress
+    return progress, [each for each in fragments if each.fingerprint not in kept]
 
 
 def _identity(router: Router, by: str, mapping: Mapping, columns: dict[str, str]) -> Identity:
@@ -187,13 +200,10 @@ def _identity(router: Router, by: str, mapping: Mapping, columns: dict[str, str]
     )
 
 
-def _check_bad(
-    progress: Progress, most_bad: float, output: Output, *, at_end: bool = False
-) -> None:
-    enough = at_end or progress.rows + progress.bad >= _FEW
-    if enough and progress.bad_share > most_bad:
+def _check_bad(progress: Progress, most_bad: float, output: Output) -> None:
+    if progress.bad_share > most_bad:
         raise BatchError(
             f"{progress.bad:,} of {progress.rows + progress.bad:,} rows cannot be read, "
-            f"{progress.bad_share:.1%} where {most_bad:.1%} may be; {output.uri}/_bad says which "
-            "and why. What is finished stays."
+            f"{progress.bad_share:.2%} where at most {most_bad:.2%} may be; {output.uri}/_bad says "
+            "which and why. What is finished stays."
         )

@@ -146,13 +146,13 @@ def read_csv(path: Path | str) -> Iterator[Row]:
         DataError: the file cannot be read, or its header names a column twice.
 
     """
-    with open_bytes(path) as file:
-        _, rows = csv_table(path, file)
+    with open_bytes(path) as file, csv_table(path, file) as (_, rows):
         yield from rows
 
 
-def csv_table(path: Path | str, file: BinaryIO) -> tuple[list[str], Iterator[Row]]:
-    """Return the columns of an open CSV or TSV file, and its rows; see `read_csv`.
+@contextmanager
+def csv_table(path: Path | str, file: BinaryIO) -> Iterator[tuple[list[str], Iterator[Row]]]:
+    """Yield the columns of an open CSV or TSV file, and its rows; see `read_csv`.
 
     Raises:
         DataError: its header names a column twice, or none.
@@ -163,17 +163,17 @@ def csv_table(path: Path | str, file: BinaryIO) -> tuple[list[str], Iterator[Row
     delimiter = max(",;\t", key=first.count)
     with _long_cells():
         header = next(csv.reader([first], delimiter=delimiter), [])
-    if len(set(header)) < len(header) or not any(header):
-        raise DataError(path, 1, "the first line must name the columns, each once.")
-    return header, _csv_rows(path, header, csv.reader(lines, delimiter=delimiter))
+        if len(set(header)) < len(header) or not any(header):
+            raise DataError(path, 1, "the first line must name the columns, each once.")
+        yield header, _csv_rows(path, header, csv.reader(lines, delimiter=delimiter))
+    lines.detach()  # whoever opened the file closes it
 
 
 def _csv_rows(path: Path | str, header: list[str], reader: Any) -> Iterator[Row]:
     while True:
         number = reader.line_num + 2  # the header is line 1
         try:
-            with _long_cells():
-                cells = next(reader)
+            cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
