@@ -8,7 +8,8 @@ together, since they are right or wrong together: the cluster bootstrap (Field &
 A million rows are never drawn one by one. Every figure here is a function of sums over rows,
 so rows are dealt at random into at most `BLOCKS` blocks, what is summed is summed by block,
 and blocks are drawn: the same as drawing rows where there are no more of them than blocks, and
-of the same spread otherwise (the block sums vary as much as the rows in them do).
+of the same spread otherwise (the block sums vary as much as the rows in them do). In a tally
+blocks are made by hashes instead of a draw (`tally`), so that parts of a log agree on them.
 
 Where no row is wrong, no resample has a wrong one either, and the interval is a point: of n
 such rows the share of wrong ones may still be up to 3 / n.
