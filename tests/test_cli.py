@@ -320,6 +320,10 @@ def test_unseen(tmp_path):
     texts = {row["messages"][0]["content"] for row in doubted}
     assert texts
     assert texts <= {row["prompt"] for row in wrong}
+    options = ["--folds", "2", "--only", "!s1", "--json", "--doubts", str(target)]
+    result = run(app, ["unseen", str(path), *options])
+    assert set(json.loads(result.stdout)["unseen sources"]["by_source"]) == {"s0", "s2"}
+    assert {json.loads(line)["source"] for line in target.read_text().splitlines()} <= {"s0", "s2"}
 
 
 def test_a_missing_file(tmp_path):

@@ -17,7 +17,7 @@ from router_ml.training.ngram_encoder import NgramEncoder
 from router_ml.training.planting import plant
 from router_ml.training.progress import silent
 from router_ml.training.recipe import DataRecipe, EncoderRecipe, HeadRecipe
-from router_ml.training.unseen import leave_out
+from router_ml.training.unseen import evaluate_unseen, judge_unseen, leave_out
 
 PROMPTS = Path(__file__).parent.parent / "training" / "prompts"
 WORDS = {
@@ -106,14 +106,16 @@ def test_the_byte_encoder_trains_exports_and_repeats(tmp_path):
     assert (tmp_path / "a/model.onnx").read_bytes() == (second.path / "model.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("shapes", [(), (4, 8)])
-def test_the_graph_computes_what_the_module_was_trained_to(shapes):
+@pytest.mark.parametrize(("shapes", "members"), [((), 1), ((4, 8), 1), ((4, 8), 3)])
+def test_the_graph_computes_what_the_module_was_trained_to(shapes, members):
     pytest.importorskip("sentence_transformers")
     import torch
 
     from router_ml.training.byte_encoder import ByteEncoder, joined
 
-    encoder = ByteEncoder((2, 3, 6), table_bits=12, width=8, hidden=16, shapes=shapes).eval()
+    encoder = ByteEncoder(
+        (2, 3, 6), table_bits=12, width=8, hidden=16, shapes=shapes, members=members
+    ).eval()
     encoder.quantize()
     turns = ["a", "now prove it", "x" * 95 + "yz", "证明根号2是无理数" * 20, "tab\tand\nline"]
     texts = [model_text(read_request(turn)) for turn in turns]
@@ -228,6 +230,21 @@ def test_sources_are_left_out_whole_and_each_row_is_judged_once(tmp_path):
         assert not names[0] & names[1]
         judged += unseen.tolist()
     assert sorted(judged) == list(range(len(cleaned.examples)))
+
+
+@pytest.mark.parametrize(("only", "meant"), [("s[01]", {"s0", "s1"}), ("!s0", {"s1", "s2", "s3"})])
+def test_sources_that_are_not_meant_are_always_learned_from(tmp_path, only, meant):
+    recipe = recipe_for(sourced_rows(tmp_path / "rows.jsonl"))
+    cleaned = clean(recipe, read_data(recipe, tmp_path, None), silent)
+    for seen, unseen in leave_out(cleaned, len(meant), only):
+        left_out = {cleaned.examples[row].source for row in unseen}
+        assert len(left_out) == 1
+        assert left_out <= meant
+        assert {cleaned.examples[row].source for row in seen} == {"s0", "s1", "s2", "s3"} - left_out
+    judged = judge_unseen(recipe, cleaned, len(meant), silent, only)
+    found = evaluate_unseen(recipe, judged)[0]
+    assert set(found.by_source) == meant
+    assert found.rows == len(judged.judged)
 
 
 def test_calibration_on_unseen_sources_leaves_every_row_to_learn_from(tmp_path):

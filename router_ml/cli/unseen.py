@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from router_ml.training import Recipe
     from router_ml.training.unseen import Unseen
 
+_ONLY = "Leave out these sources only: a glob, or ! and a glob of what is not meant."
 _DOUBTS = "Write rows whose labels are probably wrong, JSON Lines."
 
 
 def unseen(
     source: RecipeArgument,
     folds: Annotated[int, typer.Option(help="How many parts the sources are divided into.")] = 10,
+    only: Annotated[str, typer.Option(metavar="SOURCES", help=_ONLY)] = "*",
     public_data: PublicDataOption = None,
     doubted: Annotated[Path | None, typer.Option("--doubts", help=_DOUBTS)] = None,
     as_json: JsonOption = False,
@@ -34,7 +36,7 @@ def unseen(
 
         recipe = find_recipe(source, None)
         cleaned = clean(recipe, read_data(recipe, Path(source).parent, public_data), progress)
-        judged = judge_unseen(recipe, cleaned, folds, progress)
+        judged = judge_unseen(recipe, cleaned, folds, progress, only)
         found = evaluate_unseen(recipe, judged)
         if doubted is not None:
             _write_doubts(recipe, judged, doubted)
@@ -52,6 +54,7 @@ def _write_doubts(recipe: Recipe, judged: Unseen, target: Path) -> None:
 
     data = judged.data
     probabilities = judged_unseen(recipe, judged).probabilities
-    given = data.targets.astype(bool)
+    given = data.targets[judged.judged].astype(bool)
+    examples = [data.cleaned.examples[row] for row in judged.judged]
     found = doubts(probabilities, given, data.labels, single_label=data.single_label)
-    write_rows(target, doubted_rows(data.cleaned.examples, found))
+    write_rows(target, doubted_rows(examples, found))

@@ -8,7 +8,8 @@ labels. Needs the extra `encoders`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from router_ml.classifier import SEPARATOR
 from router_ml.request import ModelText
 from router_ml.training.byte_ngrams import Ngrams, bags, graph
 from router_ml.training.recipe import EncoderRecipe
+from router_ml.training.variants import vary
 
 _INT8 = 127
 _SMOOTHING = 0.02
@@ -42,6 +44,9 @@ class ByteEncoder(InputModule):
         dropout: of the pooled features, in training.
         feature_dropout: share of n-grams left out, in training.
         shapes: lengths in bytes of n-grams of shapes.
+        members: how many networks stand side by side, each with `width` columns of the
+            table and a layer of its own, none of which sees another. Their errors differ,
+            and one lookup serves them all.
 
     """
 
@@ -54,6 +59,7 @@ class ByteEncoder(InputModule):
         "dropout",
         "feature_dropout",
         "shapes",
+        "members",
     ]
     save_in_root = True
 
@@ -67,17 +73,20 @@ class ByteEncoder(InputModule):
         dropout: float = 0.3,
         feature_dropout: float = 0.1,
         shapes: Sequence[int] = (),
+        members: int = 1,
     ) -> None:
         super().__init__()
         self.orders, self.shapes = list(orders), list(shapes)
         self.table_bits, self.hash_seed = table_bits, hash_seed
-        self.width, self.hidden = width, hidden
+        self.width, self.hidden, self.members = width, hidden, members
         self.dropout, self.feature_dropout = dropout, feature_dropout
         self.ngrams = Ngrams.make(orders, table_bits, hash_seed, shapes=shapes)
-        self.table = nn.EmbeddingBag(1 << table_bits, width, mode="sum")
+        self.table = nn.EmbeddingBag(1 << table_bits, members * width, mode="sum")
         nn.init.normal_(self.table.weight, std=0.05)
         self.drop = nn.Dropout(dropout)
-        self.layer = nn.Linear(self.ngrams.segments * width, hidden)
+        self.layers = nn.ModuleList(
+            nn.Linear(self.ngrams.segments * width, hidden) for _ in range(members)
+        )
 
     def preprocess(
         self, inputs: Sequence[Any], prompt: str | None = None, **_: Any
@@ -89,13 +98,22 @@ class ByteEncoder(InputModule):
         return {"input_ids": torch.from_numpy(ids), "offsets": torch.from_numpy(starts)}
 
     def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Add `sentence_embedding`, float32 [batch, hidden + segments * width]."""
+        """Add `sentence_embedding`, float32 [batch, members * (hidden + segments * width)].
+
+        And `member_embeddings`, a list of what each member contributes to it, float32
+        [batch, hidden + segments * width].
+        """
         ids, starts = features["input_ids"], features["offsets"]
         sums = self.table(ids.reshape(-1), starts * ids.shape[1], self._sample(ids))
         # The direction of a sum says what a segment is about, whatever its length.
-        pooled = functional.normalize(sums, dim=1).reshape(-1, self.ngrams.segments * self.width)
-        layer = functional.relu(self.layer(self.drop(pooled)))
-        features["sentence_embedding"] = torch.cat([layer, pooled], 1)
+        split = sums.reshape(-1, self.ngrams.segments, self.members, self.width)
+        pooled = functional.normalize(split, dim=3)
+        own = [pooled[:, :, member].flatten(1) for member in range(self.members)]
+        layers = zip(self.layers, own, strict=True)
+        hidden = [functional.relu(layer(self.drop(part))) for layer, part in layers]
+        pairs = zip(hidden, own, strict=True)
+        features["member_embeddings"] = [torch.cat(pair, 1) for pair in pairs]
+        features["sentence_embedding"] = torch.cat([*hidden, pooled.flatten(1)], 1)
         return features
 
     def _sample(self, ids: torch.Tensor) -> torch.Tensor | None:
@@ -106,7 +124,7 @@ class ByteEncoder(InputModule):
 
     def get_embedding_dimension(self) -> int:
         """Return the embedding's width."""
-        return self.hidden + self.ngrams.segments * self.width
+        return self.members * (self.hidden + self.ngrams.segments * self.width)
 
     @property
     def max_seq_length(self) -> float:
@@ -126,10 +144,22 @@ class ByteEncoder(InputModule):
 
     def to_onnx(self) -> onnx.ModelProto:
         """Export as raw bytes -> `embedding`; quantize first, or the two differ."""
-        weight = self.table.weight.detach().cpu().numpy()
+        weight = _array(self.table.weight)
         table = np.clip(np.round(weight / self._scale()), -_INT8, _INT8).astype(np.int8)
-        layer = self.layer.weight.detach().cpu().numpy().T
-        return graph(self.ngrams, table, (layer, self.layer.bias.detach().cpu().numpy()))
+        return graph(self.ngrams, table, self._joined_layers(), self.members)
+
+    def _joined_layers(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the members' layers as one over all pooled sums: weight, zero between
+        members, and bias.
+        """
+        joined = np.zeros(
+            (self.ngrams.segments, self.members, self.width, self.members, self.hidden), np.float32
+        )
+        for member, layer in enumerate(self.layers):
+            weight = _array(layer.weight).T.reshape(self.ngrams.segments, self.width, -1)
+            joined[:, member, :, member] = weight
+        bias = np.concatenate([_array(layer.bias) for layer in self.layers])
+        return joined.reshape(-1, self.members * self.hidden), bias
 
     def save(self, output_path: str, *_: Any, safe_serialization: bool = True, **__: Any) -> None:
         """Write config and weights, as sentence-transformers does."""
@@ -143,6 +173,11 @@ class ByteEncoder(InputModule):
         place = {key: value for key, value in kwargs.items() if key in places}
         encoder = cls(**cls.load_config(model_name_or_path, **place))
         return cls.load_torch_weights(model_name_or_path, model=encoder, **place)
+
+
+def _array(tensor: Any) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = tensor.detach().cpu().numpy()
+    return array
 
 
 def _split(text: str | bytes) -> tuple[bytes, bytes]:
@@ -166,7 +201,7 @@ def fit(
     seed: int,
     done: Callable[[int], object] = lambda rows: None,
 ) -> ByteEncoder:
-    """Train an encoder so that a linear layer on it predicts the labels.
+    """Train an encoder so that a linear layer on each member predicts the labels.
 
     Args:
         recipe: sizes and rates.
@@ -187,10 +222,14 @@ def fit(
         dropout=recipe.dropout,
         feature_dropout=recipe.feature_dropout,
         shapes=recipe.shapes,
+        members=recipe.members,
     )
-    width = encoder.get_embedding_dimension()
-    head = nn.Sequential(nn.Dropout(recipe.dropout), nn.Linear(width, targets.shape[1]))
-    _optimise(encoder, head, recipe, _Rows(texts, targets, weights), single_label, seed, done)
+    width = encoder.get_embedding_dimension() // recipe.members
+    heads = nn.ModuleList(
+        nn.Sequential(nn.Dropout(recipe.dropout), nn.Linear(width, targets.shape[1]))
+        for _ in range(recipe.members)
+    )
+    _optimise(encoder, heads, recipe, _Rows(texts, targets, weights), single_label, seed, done)
     encoder.eval()
     encoder.quantize()
     return encoder
@@ -212,18 +251,25 @@ class _Rows:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def epochs(self, epochs: int, size: int, seed: int) -> Any:
-        draw = np.random.default_rng(seed)
-        for _ in range(epochs):
+    def batches(
+        self, recipe: EncoderRecipe, seed: int
+    ) -> Iterator[tuple[list[str], torch.Tensor, torch.Tensor]]:
+        draw, chance = np.random.default_rng(seed), Random(seed)
+        for _ in range(recipe.epochs):
             order = draw.permutation(len(self))
-            for start in range(0, len(order), size):
-                rows = order[start : start + size]
-                yield [self.texts[r] for r in rows], self.targets[rows], self.weights[rows]
+            for start in range(0, len(order), recipe.batch_size):
+                rows = order[start : start + recipe.batch_size]
+                texts = [self._text(row, recipe.varied, chance) for row in rows]
+                yield texts, self.targets[rows], self.weights[rows]
+
+    def _text(self, row: int, varied: float, chance: Random) -> str:
+        text = self.texts[row]
+        return vary(text, chance) if chance.random() < varied else text
 
 
 def _optimise(
     encoder: ByteEncoder,
-    head: nn.Module,
+    heads: nn.ModuleList,
     recipe: EncoderRecipe,
     data: _Rows,
     single_label: bool,
@@ -231,7 +277,7 @@ def _optimise(
     done: Callable[[int], object],
 ) -> None:
     rates = [recipe.learning_rate * _TABLE_RATE, recipe.learning_rate]
-    layers = [*encoder.layer.parameters(), *head.parameters()]
+    layers = [*encoder.layers.parameters(), *heads.parameters()]
     optimiser = torch.optim.Adam(
         [
             {"params": encoder.table.parameters(), "lr": rates[0]},
@@ -243,10 +289,14 @@ def _optimise(
         optimiser, rates, total_steps=steps + 1, pct_start=0.1
     )
     encoder.train()
-    head.train()
-    for texts, targets, weights in data.epochs(recipe.epochs, recipe.batch_size, seed):
-        embedding = encoder(encoder.preprocess(texts))["sentence_embedding"]
-        loss = (_loss(head(embedding), targets, single_label) * weights).mean()
+    heads.train()
+    for texts, targets, weights in data.batches(recipe, seed):
+        embeddings = encoder(encoder.preprocess(texts))["member_embeddings"]
+        losses = [
+            _loss(head(own), targets, single_label)
+            for head, own in zip(heads, embeddings, strict=True)
+        ]
+        loss = (sum(losses) * weights).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

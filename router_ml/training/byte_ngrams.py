@@ -158,6 +158,7 @@ def graph(
     ngrams: Ngrams,
     table: NDArray[np.int8],
     layer: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+    members: int = 1,
 ) -> onnx.ModelProto:
     """Build raw bytes -> embedding as a graph of standard operators.
 
@@ -166,6 +167,7 @@ def graph(
         table: int8 [2 ** table_bits, width], of any scale: sums are brought to length 1.
         layer: weight, float32 [segments * width, hidden], and bias, float32 [hidden], of
             a layer over the segments' sums; None: no layer.
+        members: how many equal parts of a sum are each brought to length 1.
 
     Returns:
         `bytes` uint8 [batch, 1, length] -> `embedding` float32
@@ -175,11 +177,13 @@ def graph(
 
     """
     nodes = [*_hash_nodes(ngrams), *_segment_nodes(ngrams.edges)]
-    nodes += [*_pool_nodes(), *_layer_nodes(layer is not None)]
+    nodes += [*_pool_nodes(), *_normal_nodes(members), *_layer_nodes(layer is not None)]
     width = ngrams.segments * table.shape[1] + (layer[0].shape[1] if layer else 0)
     inputs = [helper.make_tensor_value_info("bytes", TensorProto.UINT8, ["batch", 1, "length"])]
     outputs = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", width])]
     tensors = _tensors(ngrams, table)
+    if members > 1:
+        tensors["by_member"] = np.array([0, 0, members, table.shape[1] // members], np.int64)
     if layer:
         tensors |= {"weight": layer[0].astype(np.float32), "bias": layer[1].astype(np.float32)}
     initializers = [numpy_helper.from_array(value, name) for name, value in tensors.items()]
@@ -249,13 +253,22 @@ def _pool_nodes() -> list[onnx.NodeProto]:
     ]
 
 
+def _normal_nodes(members: int) -> list[onnx.NodeProto]:
+    """Sums -> their directions, member by member."""
+    node = helper.make_node
+    if members == 1:
+        return [node("LpNormalization", ["pooled"], ["normal"], axis=2, p=2)]
+    return [
+        node("Reshape", ["pooled", "by_member"], ["split"]),
+        node("LpNormalization", ["split"], ["normal"], axis=3, p=2),
+    ]
+
+
 def _layer_nodes(layer: bool) -> list[onnx.NodeProto]:
     node = helper.make_node
-    normal = node("LpNormalization", ["pooled"], ["normal"], axis=2, p=2)
     if not layer:
-        return [normal, node("Flatten", ["normal"], ["embedding"], axis=1)]
+        return [node("Flatten", ["normal"], ["embedding"], axis=1)]
     return [
-        normal,
         node("Flatten", ["normal"], ["features"], axis=1),
         node("Gemm", ["features", "weight", "bias"], ["layer"]),
         node("Relu", ["layer"], ["hidden"]),

@@ -172,7 +172,9 @@ class BytesEncoder:
             "table_bits": module.ngrams.table_bits,
             "width": module.width,
             "hidden": module.hidden,
+            "members": module.members,
             "epochs": recipe.epochs,
+            "varied": recipe.varied,
         }
 
     @classmethod

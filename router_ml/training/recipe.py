@@ -81,8 +81,12 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "bytes".
         width: columns of the table; None: 128 for "ngrams", 32 for "bytes".
         hidden: width of the layer of "bytes".
+        members: how many networks "bytes" trains side by side, to err less than one does;
+            each has `width` columns and a layer of `hidden`.
         epochs, batch_size, learning_rate, dropout: how "bytes" is trained.
         feature_dropout: share of n-grams left out at random in training.
+        varied: share of the texts that "bytes" sees framed, in another case or mistyped,
+            drawn anew each epoch.
         max_tokens: where "static" and "transformer" cut a text.
 
     """
@@ -94,11 +98,13 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     table_bits: Annotated[int, msgspec.Meta(ge=8, le=20)] | None = None
     width: Positive | None = None
     hidden: Positive = 64
+    members: Positive = 1
     epochs: Positive = 4
     batch_size: Positive = 256
     learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 2e-3
     dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.3
     feature_dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.1
+    varied: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     max_tokens: Positive = 256
 
 

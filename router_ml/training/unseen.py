@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,12 +36,12 @@ _WORTH_PROCESSES = 5000
 
 
 class Unseen(NamedTuple):
-    """Every row as judged by a classifier that has not seen its source.
+    """Rows as judged by a classifier that has not seen their source.
 
     Attributes:
         data: the rows, all of them for learning.
-        raw: of `Head.raw`, [n, labels].
-        fold: which fold each row was left out with, [n].
+        raw: of `Head.raw`, [n, labels]; zeros where no fold left the row out.
+        fold: which fold each row was left out with, [n]; -1: none.
 
     """
 
@@ -48,12 +49,19 @@ class Unseen(NamedTuple):
     raw: Array
     fold: NDArray[np.intp]
 
+    @property
+    def judged(self) -> Rows:
+        """The rows that were left out and judged."""
+        return np.flatnonzero(self.fold >= 0)
+
     def calibration(self, kind: str, rows: Rows) -> tuple[Calibration, list[float]]:
         """Fit calibration and thresholds on these rows."""
         return calibrate(kind, self.raw[rows], self.data.targets[rows], self.data.single_label)
 
 
-def judge_unseen(recipe: Recipe, cleaned: Cleaned, folds: int, progress: Progress) -> Unseen:
+def judge_unseen(
+    recipe: Recipe, cleaned: Cleaned, folds: int, progress: Progress, only: str = "*"
+) -> Unseen:
     """Train once a fold, and judge the sources left out.
 
     Args:
@@ -62,6 +70,8 @@ def judge_unseen(recipe: Recipe, cleaned: Cleaned, folds: int, progress: Progres
         folds: how many parts the sources are divided into; with as many folds as
             sources, one source is left out at a time.
         progress: told of rows as they are done.
+        only: a glob over sources, or ! and a glob of what is not meant; the others are
+            learned from in every fold.
 
     Raises:
         TrainingError: there are fewer sources than folds, or a fold has all of a label.
@@ -69,15 +79,16 @@ def judge_unseen(recipe: Recipe, cleaned: Cleaned, folds: int, progress: Progres
     """
     data = divide(recipe, cleaned, len(cleaned.examples))
     data = data._replace(split=Split(np.arange(len(data.targets)), _NONE, _NONE))
-    parts = list(leave_out(cleaned, folds))
+    parts = list(leave_out(cleaned, folds, only))
     for seen, _ in parts:
         check_labels_remain(data, seen)
     raw = np.zeros(data.targets.shape)
-    fold_of = np.zeros(len(raw), np.intp)
+    fold_of = np.full(len(raw), -1)
     # One thread each, in processes of their own: twice as fast as fold after fold on all cores.
     workers = Parallel(n_jobs=-1 if len(raw) > _WORTH_PROCESSES else 1, return_as="generator")
     judged = workers(delayed(_judge_fold)(recipe, data, *part) for part in parts)
-    with progress("Leaving sources out", len(raw)) as done:
+    rows = sum(len(unseen) for _, unseen in parts)
+    with progress("Leaving sources out", rows) as done:
         for fold, ((_, unseen), found) in enumerate(zip(parts, judged, strict=True)):
             raw[unseen], fold_of[unseen] = found, fold
             done(len(unseen))
@@ -92,18 +103,23 @@ def _judge_fold(recipe: Recipe, data: Data, seen: Rows, unseen: Rows) -> Array:
         return fitted.raw(data.texts(unseen), silent)
 
 
-def leave_out(cleaned: Cleaned, folds: int) -> Iterator[tuple[Rows, Rows]]:
+def leave_out(cleaned: Cleaned, folds: int, only: str = "*") -> Iterator[tuple[Rows, Rows]]:
     """Yield which rows are learned from and which are judged, fold after fold.
 
     A row that has a near relative among the judged ones is in neither.
     """
-    fold_of = assign_folds([example.source for example in cleaned.examples], folds)
-    folds_of_rows = np.array([fold_of[example.source] for example in cleaned.examples])
+    sources = [example.source for example in cleaned.examples]
+    fold_of = assign_folds([source for source in sources if _meant(source, only)], folds)
+    folds_of_rows = np.array([fold_of.get(source, -1) for source in sources])
     groups = np.array(cleaned.groups)
     for fold in range(folds):
         judged = folds_of_rows == fold
         related = np.isin(groups, groups[judged])
         yield np.flatnonzero(~judged & ~related), np.flatnonzero(judged)
+
+
+def _meant(source: str, only: str) -> bool:
+    return fnmatchcase(source, only.removeprefix("!")) != only.startswith("!")
 
 
 def assign_folds(sources: Sequence[str], folds: int) -> dict[str, int]:
@@ -133,7 +149,8 @@ def evaluate_unseen(recipe: Recipe, unseen: Unseen) -> list[Evaluation]:
 
     Each fold is calibrated, and given its thresholds, on the rows of the others.
     """
-    data, examples = unseen.data, unseen.data.cleaned.examples
+    data = unseen.data
+    examples = [data.cleaned.examples[row] for row in unseen.judged]
     judged = judged_unseen(recipe, unseen)
     policy = default_policy(data.labels)
     found = [compare("unseen sources", examples, judged, data.labels, policy)]
@@ -143,18 +160,17 @@ def evaluate_unseen(recipe: Recipe, unseen: Unseen) -> list[Evaluation]:
 
 
 def judged_unseen(recipe: Recipe, unseen: Unseen) -> Judged:
-    """Calibrate each fold on the others, and name the labels that hold in every row."""
-    data = unseen.data
+    """Calibrate each fold on the others, and name the labels that hold in every judged row."""
+    data, judged = unseen.data, unseen.judged
     probabilities = np.zeros_like(unseen.raw)
-    given: list[tuple[str, ...]] = [()] * len(probabilities)
+    given: dict[int, tuple[str, ...]] = {}
     for fold in range(unseen.fold.max() + 1):
         rows = np.flatnonzero(unseen.fold == fold)
-        others = np.flatnonzero(unseen.fold != fold)
+        others = np.flatnonzero((unseen.fold >= 0) & (unseen.fold != fold))
         fitted, thresholds = unseen.calibration(recipe.calibration, others)
         probabilities[rows] = calibrated(unseen.raw[rows], fitted, data.single_label)
-        for row in rows:
-            given[row] = _names(data, probabilities[row], thresholds)
-    return Judged(probabilities.astype(np.float32), given)
+        given |= {row: _names(data, probabilities[row], thresholds) for row in rows.tolist()}
+    return Judged(probabilities[judged].astype(np.float32), [given[row] for row in judged])
 
 
 def _names(data: Data, probabilities: Array, thresholds: Sequence[float]) -> tuple[str, ...]:
