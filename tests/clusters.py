@@ -6,8 +6,10 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).parent.parent
 PORTS = (
     "metrics_agent_port",
     "metrics_export_port",
@@ -19,7 +21,11 @@ PORTS = (
 
 @contextmanager
 def two_nodes() -> Iterator[None]:
-    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_raylet_start_wait_time_s="120")
+    os.environ.update(
+        RAY_USAGE_STATS_ENABLED="0",
+        RAY_raylet_start_wait_time_s="120",
+        PYTHONPATH=os.pathsep.join([*map(str, (ROOT, ROOT / "tests"))]),  # of the workers
+    )
     import ray.data
     from ray.cluster_utils import Cluster
 

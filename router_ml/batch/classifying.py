@@ -27,7 +27,7 @@ from pyarrow import dataset
 
 from router_ml.artifact import Artifact
 from router_ml.batch.decisions import Decisions, decide
-from router_ml.batch.fragments import Fragment
+from router_ml.batch.fragments import Fragment, said
 from router_ml.batch.manifest import BAD, PARTIAL, Finished, Output
 from router_ml.batch.reading import Bad, Batch, Columns, read_batches, rows_of, unit
 from router_ml.batch.texts import Texts, joined, texts_of_prompts, texts_of_requests
@@ -269,9 +269,8 @@ def _written(output: Output) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        problem = error.strerror or str(error).splitlines()[0]
         raise BatchError(
-            f"{output.uri}: cannot be written: {problem}. What is finished stays; run the same "
+            f"{output.uri}: cannot be written: {said(error)}. What is finished stays; run the same "
             "again to go on."
         ) from error
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -99,9 +100,10 @@ class LocalEngine:
     ) -> Iterator[T]:
         waiting = deque(fragments)
         losses: Counter[Fragment] = Counter()
-        team = [_Process(make) for _ in range(min(self.workers, len(fragments)))]
+        team = [_Process() for _ in range(min(self.workers, len(fragments)))]
         try:
             for process in team:
+                process.prepare(make)
                 process.begin(waiting.popleft())
             while busy := {each.pipe: each for each in team if each.fragment is not None}:
                 for pipe in wait(list(busy)):
@@ -112,7 +114,8 @@ class LocalEngine:
                         if losses[fragment] > LOSSES:
                             raise _lost(fragment)
                         waiting.appendleft(fragment)
-                        team[team.index(process)] = process = _Process(make)
+                        team[team.index(process)] = process = _Process()
+                        process.prepare(make)
                     if waiting:
                         process.begin(waiting.popleft())
                     if not isinstance(answer, _Lost):
@@ -133,19 +136,30 @@ class _Process:
     at the wrong moment stops all of them, and it cannot say which fragment was lost.
     """
 
-    def __init__(self, make: Callable[[], Worker[Any]]) -> None:
+    def __init__(self) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.fragment: Fragment | None = None
-        self._process = context.Process(target=_serve, args=(make, theirs), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
         self._process.start()
         theirs.close()
+
+    def prepare(self, make: Callable[[], Worker[Any]]) -> None:
+        """Say what makes its worker.
+
+        An argument of the process would be written to a pipe that this process can read too:
+        where the other dies before it has read all of it, that never ends.
+        """
+        self._send(make)
 
     def begin(self, fragment: Fragment) -> None:
         """Give it a fragment."""
         self.fragment = fragment
+        self._send(fragment)
+
+    def _send(self, what: Any) -> None:
         with suppress(OSError):  # it is dead, as `end` will find
-            self.pipe.send(fragment)
+            self.pipe.send(what)
 
     def end(self) -> tuple[Fragment, Any]:
         """Return its fragment and what came of it, once its pipe is ready."""
@@ -164,11 +178,11 @@ class _Process:
         self._process.join()
 
 
-def _serve(make: Callable[[], Worker[Any]], pipe: Connection) -> None:
+def _serve(pipe: Connection) -> None:
     """Work on fragments until nobody is there to give any."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this one is interrupted too
-    worker = _made(make)
     with suppress(EOFError, OSError):
+        worker = _made(pipe.recv())
         while True:
             fragment = pipe.recv()
             pipe.send(worker if isinstance(worker, _Failure) else _attempt(worker, fragment))
@@ -219,13 +233,17 @@ class RayEngine:
             return
         items = [{"fragment": pickle.dumps(fragment)} for fragment in fragments]
         size = min(self.workers, len(items))
-        results = ray.data.from_items(items, override_num_blocks=len(items)).map(
-            _RayWorker,
-            fn_constructor_args=(make,),
-            compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2),
-            num_cpus=1,
-            ray_remote_args_fn=_bounded_retries,
-        )
+        pool = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2)
+        data = ray.data.from_items(items, override_num_blocks=len(items))
+        with warnings.catch_warnings():  # Ray means to end this option, and has no other yet
+            warnings.simplefilter("ignore", DeprecationWarning)
+            results = data.map(
+                _RayWorker,
+                fn_constructor_args=(make,),
+                compute=pool,
+                num_cpus=1,
+                ray_remote_args_fn=_bounded_retries,
+            )
         try:
             for row in results.iter_rows():
                 yield _said(pickle.loads(row["result"]))

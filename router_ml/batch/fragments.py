@@ -8,6 +8,7 @@ a stream.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -95,7 +96,7 @@ def open_file_system(source: str) -> tuple[fs.FileSystem, str]:
     except pyarrow.ArrowInvalid:  # a scheme that pyarrow does not know itself
         return _open_with_fsspec(source)
     except OSError as error:
-        raise DataError(source, None, f"cannot be opened: {error}.") from error
+        raise DataError(source, None, f"cannot be opened: {said(error)}.") from error
     return system, path + source[len(_without_pattern(source)) :]
 
 
@@ -107,14 +108,14 @@ def _open_with_fsspec(source: str) -> tuple[fs.FileSystem, str]:
     try:
         system, path = fsspec.core.url_to_fs(source)
     except (ValueError, ImportError, OSError) as error:
-        raise DataError(source, None, f"cannot be opened: {error}.") from error
+        raise DataError(source, None, f"cannot be opened: {said(error)}.") from error
     return fs.PyFileSystem(fs.FSSpecHandler(system)), path
 
 
 def _without_pattern(source: str) -> str:
-    """Return a URI up to its first wildcard, which would not be one in a URI."""
+    """Return a URI up to the directory of its first wildcard, which would be none in a URI."""
     found = _MAGIC.search(source)
-    return source if found is None else source[: found.start()]
+    return source if found is None else source[: found.start()].rpartition("/")[0]
 
 
 def _find(source: str) -> list[fs.FileInfo]:
@@ -125,7 +126,7 @@ def _find(source: str) -> list[fs.FileInfo]:
     try:
         return _find_remote(system, source, path)
     except OSError as error:
-        raise DataError(source, None, f"cannot be listed: {error}.") from error
+        raise DataError(source, None, f"cannot be listed: {said(error)}.") from error
 
 
 def _find_remote(system: fs.FileSystem, source: str, path: str) -> list[fs.FileInfo]:
@@ -189,7 +190,7 @@ def _row_groups(system: fs.FileSystem, path: str) -> Iterator[tuple[int, int, in
         with system.open_input_file(path) as file:
             metadata = parquet.read_metadata(file)
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(path, None, f"cannot be read as Parquet: {error}.") from error
+        raise DataError(path, None, f"cannot be read as Parquet: {said(error)}.") from error
     groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
     yield from _runs([_stored_bytes(group) for group in groups])
 
@@ -211,7 +212,15 @@ def _runs(sizes: Sequence[int]) -> Iterator[tuple[int, int, int]]:
 
 
 def _unreadable(path: str, error: OSError) -> DataError:
-    return DataError(path, None, f"cannot be read: {error.strerror or error}.")
+    return DataError(path, None, f"cannot be read: {said(error)}.")
+
+
+def said(error: Exception) -> str:
+    """Return what an error says, in few words: pyarrow's own tell the whole story."""
+    number = getattr(error, "errno", None)
+    if number:
+        return os.strerror(number)
+    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
 
 
 def total_bytes(fragments: Iterable[Fragment]) -> int:

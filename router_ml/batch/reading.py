@@ -18,7 +18,7 @@ import msgspec
 import pyarrow as pa
 from pyarrow import parquet
 
-from router_ml.batch.fragments import Fragment, open_file_system
+from router_ml.batch.fragments import Fragment, open_file_system, said
 from router_ml.errors import DataError
 from router_ml.logs.lines import LONGEST, csv_table, json_row, unpacked
 from router_ml.logs.row import BLANK, Row
@@ -170,8 +170,7 @@ def _sentences(fragment: Fragment) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        problem = getattr(error, "strerror", None) or str(error).splitlines()[0].rstrip(".")
-        raise DataError(fragment.path, None, f"{what}: {problem}.") from error
+        raise DataError(fragment.path, None, f"{what}: {said(error)}.") from error
 
 
 @contextmanager
