@@ -229,6 +229,16 @@ def test_both_engines_write_the_same(log, tmp_path, small, cluster, monkeypatch)
     assert files(tmp_path / "ray") == files(tmp_path / "local")
 
 
+@pytest.mark.slow
+def test_both_engines_write_the_same_of_many_rows(tmp_path, cluster):
+    for part in range(8):
+        write_parquet(tmp_path / f"{part}.parquet", 25_000)
+    local = classify(f"{tmp_path}/*.parquet", tmp_path / "local", workers=2)
+    ray = classify(f"{tmp_path}/*.parquet", tmp_path / "ray", engine=cluster)
+    assert local.rows == ray.rows == 200_000
+    assert files(tmp_path / "ray") == files(tmp_path / "local")
+
+
 KILLED = """
 import sys
 from router_ml.batch import classify, fragments
