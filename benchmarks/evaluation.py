@@ -4,7 +4,7 @@
 
 Repeats the labelled rows of the files until there are enough, each with a number before it so
 that no two are equal, and evaluates them as the command line does, against the keyword rules.
-Prints wall time, the processors' time, and the most memory that was resident.
+Prints wall time, the processors' time, and the most memory that was resident in one process.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("files", type=Path, nargs="+", metavar="FILE")
     arguments.add_argument("--rows", type=int, default=1_000_000)
+    arguments.add_argument("--engine", choices=("local", "ray"), help="instead of one process")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "rows.jsonl")
@@ -41,6 +42,7 @@ def main() -> None:
             file.writelines(f"{row}\n" for row in rows(options.files, options.rows))
         outputs = ["--report", f"{folder}/report.html", "--json", f"{folder}/report.json"]
         command = [sys.executable, "-m", "router_ml.cli", "evaluate", str(log), *outputs]
+        command += ["--engine", options.engine] if options.engine else []
         started = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         wall = time.perf_counter() - started

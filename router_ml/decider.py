@@ -55,6 +55,9 @@ class Decider:
     Attributes:
         policy: the policy, its models in the order that the catalog gives them.
         conditions: what must be known of a request besides its labels and parts.
+        doubts: the labels that some rule asks to be more probable than where they hold.
+        below: the confidence under which a request is uncertain; 0 if none is.
+        settle: what labels that hold, in the artifact's order, and facts determine.
 
     """
 
@@ -63,9 +66,9 @@ class Decider:
         self.policy = policy if catalog is None else policy.ranked(catalog)
         self._models = {} if catalog is None else catalog.models
         self.conditions = Conditions((*policy.conditions(), *self._contexts()))
-        self._doubts = {doubt for rule in policy.rules for doubt in rule.doubts()}
-        self._below = policy.uncertain.below if policy.uncertain else 0.0
-        self._settle = lru_cache(maxsize=4096)(self._settle_labels)
+        self.doubts = {doubt for rule in policy.rules for doubt in rule.doubts()}
+        self.below = policy.uncertain.below if policy.uncertain else 0.0
+        self.settle = lru_cache(maxsize=4096)(self._settled)
 
     def __call__(
         self,
@@ -75,15 +78,15 @@ class Decider:
         truncated: bool = False,
     ) -> Decision:
         """Decide what becomes of a request with these labels and facts."""
-        if self._doubts:
+        if self.doubts:
             facts = facts | self._doubtful(prediction, facts)
-        settled = self._settle(prediction.labels, facts)
+        settled = self.settle(prediction.labels, facts)
         choice, reason = settled.choice, settled.reason
         confidence = settled.confidence(prediction.probabilities)
         if not prediction.probabilities:
             reason = Reason.EMPTY if reason is Reason.CLASSIFIED else reason
-        elif confidence < self._below and reason is Reason.CLASSIFIED:
-            choice, reason = self._in_doubt(settled, facts), Reason.LOW_CONFIDENCE
+        elif confidence < self.below and reason is Reason.CLASSIFIED:
+            choice, reason = self.in_doubt(settled, facts), Reason.LOW_CONFIDENCE
         return Decision(
             choice.route,
             choice.model,
@@ -129,17 +132,18 @@ class Decider:
         probabilities = prediction.probabilities
         return frozenset(
             doubt
-            for doubt in self._doubts
+            for doubt in self.doubts
             if doubt.label not in facts and probabilities.get(doubt.label, 0.0) < doubt.threshold
         )
 
-    def _settle_labels(self, labels: tuple[str, ...], facts: frozenset[Fact]) -> Settled:
+    def _settled(self, labels: tuple[str, ...], facts: frozenset[Fact]) -> Settled:
         choice = self._able(self.policy.choose(facts.union(labels)), facts)
         parts = sorted(part for part in FACTS if part in facts and part not in labels)
         rests_on = tuple((name, name in labels) for name in choice.rests_on if name not in facts)
         return Settled(choice, (*labels, *parts), reason_of(choice, facts), rests_on)
 
-    def _in_doubt(self, settled: Settled, facts: frozenset[Fact]) -> Choice:
+    def in_doubt(self, settled: Settled, facts: frozenset[Fact]) -> Choice:
+        """Return the choice for a request that is less sure than the policy asks."""
         choice = self.policy.choose_in_doubt(settled.choice, facts.union(settled.labels))
         return self._able(choice, facts)
 

@@ -17,6 +17,7 @@
     │   └── AllAttemptsFailed      no model answered; in router_ml.dispatch, an openai.APIError
     ├── TargetError            a target for thresholds that cannot be read or met
     ├── ReplayError            sending prompts to models, which cannot start or go on
+    ├── BatchError             a run over fragments, which cannot start or go on
     └── MissingExtra           an optional dependency that is not installed
 
 Every message is one sentence that says what is wrong, where, and what to do.
@@ -87,13 +88,22 @@ class ReplayError(RouterMLError):
     """Sending prompts to models that cannot start or go on: a price unknown, the cap reached."""
 
 
+class BatchError(RouterMLError):
+    """A run over fragments that cannot start or go on: another run's output, too many bad rows."""
+
+
 class MissingExtra(RouterMLError):  # noqa: N818
     """An optional dependency that is not installed."""
 
     def __init__(self, extra: str, needed_for: str) -> None:
+        self.extra, self.needed_for = extra, needed_for
         super().__init__(
             f"{needed_for} needs an extra that is not installed: pip install 'router-ml[{extra}]'"
         )
+
+    def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str]]:
+        """Travel between processes."""
+        return type(self), (self.extra, self.needed_for)
 
 
 class DataError(RouterMLError):
@@ -102,3 +112,7 @@ class DataError(RouterMLError):
     def __init__(self, path: Path | str, line: int | None, problem: str) -> None:
         self.path, self.line, self.problem = str(path), line, problem
         super().__init__(f"{path}:{line}: {problem}" if line else f"{path}: {problem}")
+
+    def __reduce__(self) -> tuple[type[DataError], tuple[str, int | None, str]]:
+        """Travel between processes."""
+        return type(self), (self.path, self.line, self.problem)

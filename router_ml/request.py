@@ -18,7 +18,7 @@ TURN_BYTES = 512
 CONTEXT_BYTES = 384
 """How much of the turns before it is read, in UTF-8 bytes."""
 
-_HEAD, _WINDOW, _WINDOWS = 176, 52, 3
+HEAD, WINDOW, WINDOWS = 176, 52, 3
 """A long text is read as a head, windows spaced evenly, and a tail as long as the head."""
 
 _TEXT_PARTS = {"text", "input_text", "output_text", "summary_text", "refusal"}
@@ -42,7 +42,8 @@ _DEPTH = 32
 """How deep tool results are read inside tool results; nobody nests them, but JSON can."""
 
 # C0 controls separate nothing a person wrote, and NUL pads batches: all become a space.
-_CLEAN = bytes(9 if b == 9 else 10 if b in (10, 13) else 32 if b < 32 else b for b in range(256))
+CLEAN = bytes(9 if b == 9 else 10 if b in (10, 13) else 32 if b < 32 else b for b in range(256))
+"""A table for `bytes.translate`."""
 
 
 class Turn(NamedTuple):
@@ -303,19 +304,19 @@ def _clip(text: str, budget: int) -> tuple[bytes, bool]:
 
 def _sample(text: str | bytes, length: int) -> bytes:
     """Cut head, windows and tail; positions count characters of a str, bytes of bytes."""
-    gap = (length - 2 * _HEAD - _WINDOW) / (_WINDOWS + 1)
-    starts = (int(_HEAD + gap * number) for number in range(1, _WINDOWS + 1))
-    slices = (text[:_HEAD], *(text[at : at + _WINDOW] for at in starts), text[-_HEAD:])
-    sizes = (_HEAD, *([_WINDOW] * _WINDOWS), _HEAD)
+    gap = (length - 2 * HEAD - WINDOW) / (WINDOWS + 1)
+    starts = (int(HEAD + gap * number) for number in range(1, WINDOWS + 1))
+    slices = (text[:HEAD], *(text[at : at + WINDOW] for at in starts), text[-HEAD:])
+    sizes = (HEAD, *([WINDOW] * WINDOWS), HEAD)
     head, *windows, tail = (
         _encode(piece)[:size] if isinstance(piece, str) else piece
         for piece, size in zip(slices, sizes, strict=True)
     )
     if isinstance(text, str):  # the tail of a slice, not its beginning, ends the text
-        tail = _encode(text[-_HEAD:])[-_HEAD:]
+        tail = _encode(text[-HEAD:])[-HEAD:]
     return b"\n".join((head, *windows, tail))
 
 
 def _encode(text: str) -> bytes:
     """UTF-8 without controls; a lone surrogate, which UTF-8 cannot say, becomes '?'."""
-    return text.encode("utf-8", "replace").translate(_CLEAN)
+    return text.encode("utf-8", "replace").translate(CLEAN)

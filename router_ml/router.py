@@ -36,6 +36,9 @@ class Router:
         artifact: what the classifier was loaded from.
         policy: the rules.
         catalog: the LLMs on offer.
+        classifier: the artifact's graph.
+        thresholds: from which probability each label holds, the policy's over the artifact's.
+        decider: the policy made ready.
         conversations: what is remembered of sticky ones; None if the policy has none.
 
     """
@@ -45,8 +48,8 @@ class Router:
         self.artifact, self.policy, self.catalog = artifact, policy, catalog
         self.classifier = Classifier(artifact)
         own = zip(self.classifier.labels, self.classifier.thresholds, strict=True)
-        self._thresholds = tuple(policy.thresholds.get(label, value) for label, value in own)
-        self._decide = Decider(policy, catalog)
+        self.thresholds = tuple(policy.thresholds.get(label, value) for label, value in own)
+        self.decider = Decider(policy, catalog)
         self.conversations = None if policy.sticky is None else Conversations(policy.sticky)
 
     @classmethod
@@ -100,9 +103,9 @@ class Router:
         """
         read = read_chat(request)
         if not read.readable:
-            return self._decide.unreadable()
+            return self.decider.unreadable()
         text = model_text(read)
-        facts = self._facts(read, tags)
+        facts = self.facts_of(read, tags)
         decision = self._finish(text, self._judge(text), facts)
         return self._stay(decision, conversation, facts) if conversation else decision
 
@@ -128,30 +131,31 @@ class Router:
             rows[at] = row
         for read, text, row in zip(reads, texts, rows, strict=True):
             if read.readable:
-                yield self._finish(text, row, self._facts(read, tags))
+                yield self._finish(text, row, self.facts_of(read, tags))
             else:
-                yield self._decide.unreadable()
+                yield self.decider.unreadable()
 
     def _judge(self, text: ModelText) -> list[float] | None:
         return self.classifier.probabilities(text) if text.says_something else None
 
-    def _facts(self, read: Request, tags: Tags | None) -> frozenset[Fact]:
+    def facts_of(self, read: Request, tags: Tags | None = None) -> frozenset[Fact]:
+        """Return what a request's parts say, and which of the policy's conditions hold of it."""
         parts = parts_of(read)
-        asked = self._decide.conditions
+        asked = self.decider.conditions
         return parts | asked.holding(read, tags) if asked else parts
 
     def _finish(
         self, text: ModelText, row: Sequence[float] | None, facts: frozenset[Fact]
     ) -> Decision:
-        prediction = self.classifier.predict(row, self._thresholds) if row else NOTHING
-        return self._decide(prediction, facts, truncated=text.truncated)
+        prediction = self.classifier.predict(row, self.thresholds) if row else NOTHING
+        return self.decider(prediction, facts, truncated=text.truncated)
 
     def _stay(self, decision: Decision, conversation: str, facts: frozenset[Fact]) -> Decision:
         """Keep a request where its conversation stays."""
         if self.conversations is None:
             return decision
         stay = self.conversations.stay(conversation, decision)
-        return decision if stay is None else self._decide.stay(decision, stay, facts)
+        return decision if stay is None else self.decider.stay(decision, stay, facts)
 
 
 def parts_of(request: Request) -> frozenset[str]:

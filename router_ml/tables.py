@@ -16,6 +16,7 @@ from router_ml.router import Router
 from router_ml.types import Decision
 
 if TYPE_CHECKING:  # a decision is shown without loading what evaluates and labels
+    from router_ml.batch import Progress
     from router_ml.evaluation import Evaluation
     from router_ml.evaluation.contest import Score
     from router_ml.evaluation.facts import Report
@@ -170,6 +171,29 @@ def show_sources(evaluation: Evaluation) -> None:
     for source, (accuracy, rows) in sorted(evaluation.by_source.items(), key=lambda s: s[1]):
         table.add_row(source, f"{accuracy:.4f}", str(rows))
     out.print(table)
+
+
+def show_batch(run: Progress, baseline: str, output: str) -> None:
+    """Show what a run over fragments decided, how fast, and what that is worth."""
+    table = _table(f"{run.rows:,} rows in {run.fragments:,} fragments", "route", "rows", "share")
+    for route, rows in sorted(run.routes.items(), key=lambda pair: -pair[1]):
+        table.add_row(route, f"{rows:,}", f"{rows / run.rows:.1%}")
+    out.print(table)
+    kept = f"; {run.kept:,} fragments were finished before" if run.kept else ""
+    out.print(f"{run.new_rows:,} rows in {run.seconds:,.1f} s, {run.rows_per_s:,.0f}/s{kept}.")
+    if run.baseline_cost:
+        out.print(
+            f"The decided models cost ${run.cost:,.2f}, {baseline} alone "
+            f"${run.baseline_cost:,.2f}: {1 - run.cost / run.baseline_cost:.1%} less, by tokens "
+            "that the log counts or that are estimated.",
+            soft_wrap=True,
+        )
+    if run.bad:
+        out.print(
+            f"{run.bad:,} rows ({run.bad_share:.2%}) could not be read; {output.rstrip('/')}/_bad "
+            "says which and why.",
+            soft_wrap=True,
+        )
 
 
 def show_bench(found: Bench) -> None:

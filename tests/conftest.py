@@ -3,6 +3,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from clusters import two_nodes
 from faces import AsyncFace, SyncFace
 from hypothesis import HealthCheck, settings
 from provider import Provider
@@ -49,6 +50,15 @@ settings.load_profile("patient")
 @pytest.fixture(scope="session")
 def router() -> Router:
     return Router.load()
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """The engine of a Ray cluster of two nodes."""
+    from router_ml.batch import RayEngine
+
+    with two_nodes():
+        yield RayEngine()
 
 
 @pytest.fixture

@@ -6,7 +6,16 @@ import pytest
 from router_ml.cli.evaluate import VOLUME
 from router_ml.evaluation import report
 
-HEAVY = ("evaluation", "training", "labelling", "replay", "service", "integrations", "dispatch")
+HEAVY = (
+    "evaluation",
+    "batch",
+    "training",
+    "labelling",
+    "replay",
+    "service",
+    "integrations",
+    "dispatch",
+)
 
 
 def loaded_by(*arguments):

@@ -1,9 +1,9 @@
-import numpy as np
 import pytest
+from evaluations import GENERAL, MATH, report_on
 from scipy.stats import binom, binomtest
 
-from router_ml.evaluation.comparison import Change, count_changes, mcnemar, mean_difference
-from router_ml.evaluation.intervals import Bootstrap
+from router_ml.evaluation.comparison import mcnemar
+from router_ml.evaluation.systems import find_system
 
 
 @pytest.mark.parametrize(("first", "second"), [(1, 8), (59, 6), (40, 41), (7, 7), (900, 1_050)])
@@ -30,16 +30,29 @@ def test_mcnemar_without_a_difference_says_nothing():
     assert (mcnemar(0, 0).p_exact, mcnemar(0, 0).p_mid) == (1.0, 1.0)
 
 
-def test_pairs_are_drawn_together():
-    hard = np.random.default_rng(0).random(400)  # both systems find the same rows hard
-    first, second = (hard < 0.8).astype(float), (hard < 0.75).astype(float)
-    boot = Bootstrap(np.arange(400))
-    found = mean_difference(first, second, boot)
-    assert found.value == pytest.approx((first - second).mean())
-    assert 0 < found.low < found.value < found.high < 0.09
+def test_pairs_are_drawn_together(tmp_path, router):
+    """Both systems find the same rows hard: their difference is surer than either's accuracy."""
+    rows = [MATH | {"prompt": f"{at} {MATH['prompt']}"} for at in range(60)]
+    rows += [GENERAL | {"prompt": f"Hi {at}", "labels": ["math"]} for at in range(40)]
+    wrong = [GENERAL | {"prompt": f"Hello {at}"} for at in range(4)]
 
+    class Other:
+        name = "other"
 
-def test_changes_by_route():
-    true, first, second = (np.array(row) for row in ([0, 0, 1, 1], [0, 0, 1, 0], [1, 1, 1, 1]))
-    found = count_changes(true, first, second, ("general", "math"))
-    assert found == [Change("general", "general", "math", 2), Change("math", "general", "math", 1)]
+        def answer_many(self, asked):
+            given = find_system("keywords", router).answer_many(asked)
+            return [
+                answer._replace(route="math") if "Hello" in row.line["prompt"] else answer
+                for answer, row in zip(given, asked, strict=True)
+            ]
+
+    found = report_on(tmp_path, router, [*rows, *wrong], [Other()])
+    difference = found.versus[0].result.accuracy_difference
+    assert difference.value == pytest.approx(4 / 104)
+    width, of_one = (figure.high - figure.low for figure in (difference, found.main.accuracy))
+    assert 0 <= difference.low < difference.value < difference.high
+    assert width < of_one / 2
+    assert [(one.first, one.second, one.rows) for one in found.versus[0].result.changes] == [
+        ("general", "math", 4)
+    ]
+    assert found.versus[0].result.only_first == found.versus[0].result.changed == 4

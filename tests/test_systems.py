@@ -5,7 +5,7 @@ import types
 import pytest
 
 from router_ml.errors import DataError, EvaluationError, RouterMLError
-from router_ml.evaluation.rows import RowReader
+from router_ml.evaluation.rows import RowReader, RowShape
 from router_ml.evaluation.systems import find_system
 from router_ml.policy import SHIPPED_POLICY
 
@@ -24,7 +24,7 @@ def lines(rows):
 def rows(tmp_path, router):
     path = tmp_path / "rows.jsonl"
     path.write_text(lines(ROWS))
-    return next(RowReader([path], router.classifier.labels).chunks())
+    return next(RowReader([path], RowShape(router.classifier.labels)).chunks())
 
 
 def routes(system, rows):

@@ -19,6 +19,7 @@ from router_ml.cli import (
     outcomes,
     replay,
     route,
+    sample,
     serve,
     thresholds,
     train,
@@ -37,6 +38,7 @@ app.command(cls=evaluate.JsonToFile)(evaluate.evaluate)
 app.command(cls=train.ExtendShipped)(train.train)
 app.command()(check.check)
 app.command()(unseen.unseen)
+app.command()(sample.sample)
 app.command()(label.label)
 app.command()(merge.merge)
 app.command()(thresholds.thresholds)

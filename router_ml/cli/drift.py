@@ -2,77 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from router_ml.cli.console import one_sentence, print_json
+from router_ml.cli.console import needs, one_sentence, print_json
 from router_ml.cli.files import json_lines, open_sinks
-from router_ml.cli.options import ArtifactOption, CatalogOption, JsonOption, PolicyOption
+from router_ml.cli.options import (
+    ArtifactOption,
+    CatalogOption,
+    EngineOption,
+    JsonOption,
+    LogsArgument,
+    PolicyOption,
+    WorkersOption,
+)
 from router_ml.errors import DataError
 from router_ml.router import Router
 from router_ml.tables import show_section
 
 if TYPE_CHECKING:
-    from router_ml.evaluation.drift import Drift
-    from router_ml.evaluation.judging import Judge
+    from router_ml.evaluation.drift import Drift, LabelDrift
 
 _AGAINST = "An earlier log; none: the artifact's label counts."
 _NEW = "Where to write the new rows, to be labelled."
 
 
 def drift(
-    files: Annotated[list[Path], typer.Argument(help="The log, JSON Lines.")],
-    against: Annotated[list[Path] | None, typer.Option(help=_AGAINST)] = None,
+    files: LogsArgument,
+    against: Annotated[list[str] | None, typer.Option(help=_AGAINST)] = None,
     new: Annotated[Path | None, typer.Option(help=_NEW)] = None,
     most: Annotated[int, typer.Option(min=1, help="How many of them at most.")] = 200,
     artifact: ArtifactOption = None,
     policy: PolicyOption = None,
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
+    engine: EngineOption = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Say whether traffic has changed: routes, confidence, what is said; and what is new."""
+    with one_sentence():
+        if new is not None and not against:
+            raise DataError(new, None, "new rows need a log to differ from: --against FILE.")
+        router = Router.load(artifact, policy=policy, catalog=catalog)
+        measure = _measure(engine or ("local" if workers else None), workers, most)
+        with open_sinks(new) as (to_label,):
+            found = measure(files, router, against or ())
+            if to_label is not None:
+                to_label.writelines(json_lines(row.row for row in found.new))
+        _show(found, as_json=as_json)
+
+
+def _measure(engine: str | None, workers: int | None, most: int) -> Callable[..., Any]:
+    """Return what measures: an engine, or this process where none is named."""
+    if engine is not None:
+        with needs("ray", "An engine"):
+            from router_ml.batch import measure_drift as on_engine
+        return partial(on_engine, engine=engine, workers=workers, most=most)
+    from router_ml.evaluation.drift import measure_drift, measure_label_drift
     from router_ml.evaluation.judging import Judge
 
-    with one_sentence():
-        judge = Judge(Router.load(artifact, policy=policy, catalog=catalog))
+    def here(files: list[str], router: Router, against: Sequence[str]) -> Drift | LabelDrift:
+        judge = Judge(router)
         if against:
-            _drift(_measure(judge, files, against, new, most), as_json)
-        elif new is not None:
-            raise DataError(new, None, "new rows need a log to differ from: --against FILE.")
-        else:
-            _label_drift(judge, files, as_json)
+            return measure_drift(judge, files, against, most)
+        return measure_label_drift(judge, files)
+
+    return here
 
 
-def _measure(
-    judge: Judge, files: list[Path], against: list[Path], new: Path | None, most: int
-) -> Drift:
-    """Compare two logs, and write the rows that are new."""
-    from router_ml.evaluation.drift import measure_drift
-
-    with open_sinks(new) as (to_label,):
-        found = measure_drift(judge, files, against, most)
-        if to_label is not None:
-            to_label.writelines(json_lines(row.row for row in found.new))
-    return found
-
-
-def _drift(found: Drift, as_json: bool) -> None:
-    from router_ml.evaluation.findings import drift_section
+def _show(found: Drift | LabelDrift, *, as_json: bool) -> None:
+    from router_ml.evaluation.drift import Drift
+    from router_ml.evaluation.findings import drift_section, label_drift_section
 
     if as_json:
         print_json(found)
-    else:
+    elif isinstance(found, Drift):
         show_section(drift_section(found))
-
-
-def _label_drift(judge: Judge, files: list[Path], as_json: bool) -> None:
-    from router_ml.evaluation.drift import measure_label_drift
-    from router_ml.evaluation.findings import label_drift_section
-
-    found = measure_label_drift(judge, files)
-    if as_json:
-        print_json(found)
     else:
         show_section(label_drift_section(found))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
@@ -10,16 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 from typer.core import TyperCommand
 
-from router_ml.cli.console import broken_rows, one_sentence, warn
+from router_ml.cli.console import broken_rows, needs, one_sentence, warn
 from router_ml.cli.files import open_sinks
 from router_ml.cli.options import (
     ArtifactOption,
     CatalogOption,
+    EngineOption,
     LogsArgument,
     MapOption,
     PolicyOption,
     ReportOption,
     SkipOption,
+    WorkersOption,
 )
 from router_ml.cli.progress import progress
 from router_ml.cli.sources import catalog_source, policy_source
@@ -80,9 +83,10 @@ def evaluate(
     fail_under: Annotated[
         list[str] | None, typer.Option(metavar="FIGURE=FLOOR", help=_FLOOR)
     ] = None,
+    engine: EngineOption = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Say how right routing is, what it costs and saves, and whether it is better than others."""
-    from router_ml.evaluation import find_system, make_report
     from router_ml.evaluation.floors import read_floor
     from router_ml.evaluation.traffic import read_shares
     from router_ml.logs import read_mapping
@@ -91,14 +95,14 @@ def evaluate(
         router = Router.load(artifact, policy=policy, catalog=catalog)
         floors = [read_floor(text) for text in fail_under or ()]
         shares = None if traffic is None else read_shares(traffic)
-        systems = [find_system(name, router) for name in _others(against, router)]
         to_file = None if json in {None, _PRINT} else Path(str(json))
         with open_sinks(report, markdown, to_file) as sinks:
             with progress("Deciding", None, transient=True) as done:
-                found = make_report(
+                make = _make_report(engine or ("local" if workers else None), workers)
+                found = make(
                     files,
                     router,
-                    systems,
+                    _others(against, router),
                     by=by or (),
                     mapping=read_mapping(mapping or ()),
                     broken=broken,
@@ -112,6 +116,20 @@ def evaluate(
             _write(found, sinks)
         _show(found, as_json=json == _PRINT)
         _fail_if(missed)
+
+
+def _make_report(engine: str | None, workers: int | None) -> Callable[..., Report]:
+    """Return what evaluates: an engine, or this process where none is named."""
+    if engine is not None:
+        with needs("ray", "An engine"):
+            from router_ml.batch import evaluate as on_engine
+        return partial(on_engine, engine=engine, workers=workers)
+    from router_ml.evaluation import find_system, make_report
+
+    def here(files: Any, router: Router, names: Sequence[str], **options: Any) -> Report:
+        return make_report(files, router, [find_system(n, router) for n in names], **options)
+
+    return here
 
 
 def _others(against: list[str] | None, router: Router) -> list[str]:

@@ -33,6 +33,15 @@ SeedOption = Annotated[
     int, typer.Option(min=0, max=2**32, help="Of the draw that divides or samples rows.")
 ]
 
+_ENGINE = (
+    "`local`, the cores of this machine, or `ray`, those of a cluster, for logs of any size: "
+    "JSON Lines, CSV and Parquet, local or URIs (s3://, gs://). Needs the extra `ray`."
+)
+EngineOption = Annotated[str | None, typer.Option(help=_ENGINE)]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, help="Of an engine, how many; one for each core by default.")
+]
+
 PublicDataOption = Annotated[
     Path | None,
     typer.Option(envvar="ROUTER_ML_PUBLIC_DATA", help="Where a recipe's public: files lie."),

@@ -9,16 +9,13 @@ counts the observed outcome by half and is the better choice at any size (Fagerl
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from router_ml.catalog import Catalog
-from router_ml.evaluation.costs import Bill
-from router_ml.evaluation.evidence import Evidence, Said
-from router_ml.evaluation.intervals import Bootstrap, Figure, figure_of, ratio
+from router_ml.evaluation.intervals import Figure, figure_of, ratio
+from router_ml.evaluation.summary import Summary
 
 
 class McNemar(msgspec.Struct, frozen=True):
@@ -80,23 +77,22 @@ class Comparison(msgspec.Struct, frozen=True):
     changes: list[Change]
 
 
-def compare_systems(evidence: Evidence, first: str, second: str, catalog: Catalog) -> Comparison:
-    """Compare what two systems said of the same rows.
+def compare_systems(summary: Summary, other: str, catalog: Catalog) -> Comparison:
+    """Compare what the evaluated system and another said of the same rows.
 
     Args:
-        evidence: the rows, and what was said of them.
-        first, second: the systems' names.
+        summary: what was counted.
+        other: the other's name.
         catalog: has the prices.
 
     """
-    one, other = evidence.said[first], evidence.said[second]
-    right, others = evidence.right(first), evidence.right(second)
-    only_first, only_second = int((right & ~others).sum()), int((others & ~right).sum())
-    changes = count_changes(evidence.truth.route, one.route, other.route, evidence.routes)
+    only_first, only_second = summary.tally.total("paired", other)
+    right, others = summary.right(summary.name), summary.right(other)
+    changes = _changes(summary, other)
     return Comparison(
-        name=second,
-        accuracy_difference=mean_difference(right, others, evidence.boot),
-        cost_difference=_cost_difference(evidence, one, other, catalog),
+        name=other,
+        accuracy_difference=figure_of(ratio(right - others, summary.every)[:, 0]),
+        cost_difference=_cost_difference(summary, other, catalog),
         only_first=only_first,
         only_second=only_second,
         test=mcnemar(only_first, only_second),
@@ -105,33 +101,20 @@ def compare_systems(evidence: Evidence, first: str, second: str, catalog: Catalo
     )
 
 
-def _cost_difference(
-    evidence: Evidence, first: Said, second: Said, catalog: Catalog
-) -> Figure | None:
-    bill, models = Bill(evidence.columns.tokens), evidence.models
-    one, other = (1000 * bill.on(models, said.model, catalog) for said in (first, second))
-    usable = np.isfinite(one + other).all()
-    return mean_difference(one, other, evidence.boot) if usable else None
+def _cost_difference(summary: Summary, other: str, catalog: Catalog) -> Figure | None:
+    one, second = (summary.costs(name, catalog) for name in (summary.name, other))
+    if one is None or second is None:
+        return None
+    return figure_of(1000 * ratio(one - second, summary.every[:, 0]))
 
 
-def mean_difference(first: NDArray[Any], second: NDArray[Any], boot: Bootstrap) -> Figure:
-    """Return the mean of first minus second, float or bool [n], rows drawn in pairs."""
-    return figure_of(ratio(boot.totals(first) - boot.totals(second), boot.totals())[:, 0])
-
-
-def count_changes(
-    true: NDArray[np.int32],
-    first: NDArray[np.int32],
-    second: NDArray[np.int32],
-    routes: tuple[str, ...],
-) -> list[Change]:
-    """Count rows that go different ways, by true route and both given ones, int [n] each."""
-    differ = first != second
-    found, rows = np.unique(
-        np.stack((true, first, second), axis=1)[differ], axis=0, return_counts=True
-    )
+def _changes(summary: Summary, other: str) -> list[Change]:
+    """Return how many rows go different ways, by true route and both given ones."""
+    place = {route: at for at, route in enumerate(summary.routes)}
+    counted = summary.tally.named("change", other)
+    ordered = sorted(counted, key=lambda names: [place[name] for name in names])
     changes = [
-        Change(routes[at], routes[one], routes[other], count)
-        for (at, one, other), count in zip(found.tolist(), rows.tolist(), strict=True)
+        Change(true, first, second, int(counted[true, first, second][0]))
+        for true, first, second in ordered
     ]
     return sorted(changes, key=lambda change: -change.rows)

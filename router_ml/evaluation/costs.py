@@ -33,6 +33,8 @@ _MOST = 10**12
 _INPUT_KEYS = ("prompt_tokens", "input_tokens")
 _OUTPUT_KEYS = ("completion_tokens", "output_tokens")
 _DETAILS_KEYS = ("prompt_tokens_details", "input_tokens_details")
+COUNT_KEYS = ("usage", *_INPUT_KEYS, *_OUTPUT_KEYS, *_DETAILS_KEYS, "cached_input_tokens")
+"""What of a row says how many tokens it had."""
 
 
 class Tokens(NamedTuple):
@@ -99,13 +101,13 @@ class Bill:
     """The tokens of n requests, to be priced on any model.
 
     Attributes:
-        tokens: float64 [n, 3]: fresh input, cached input, output.
+        tokens: int64 [n, 3]: fresh input, cached input, output.
 
     """
 
     def __init__(self, tokens: Sequence[Tokens] | NDArray[Any]) -> None:
         """Take `Tokens`, or their first three fields as an array [n, 3]."""
-        rows = np.array([row[:3] for row in tokens], np.float64).reshape(-1, 3)
+        rows = np.array([row[:3] for row in tokens], np.int64).reshape(-1, 3)
         fresh = np.maximum(0, rows[:, 0] - rows[:, 2])
         self.tokens = np.stack((fresh, rows[:, 2], rows[:, 1]), axis=1)
 
@@ -118,13 +120,13 @@ class Bill:
             catalog: has the prices.
 
         """
-        prices = np.array([_prices(name, catalog) for name in models])
+        prices = np.array([prices_of(name, catalog) for name in models])
         found: NDArray[Any] = (self.tokens * prices[np.asarray(which)]).sum(axis=1)
         return found
 
 
-def _prices(name: str | None, catalog: Catalog) -> tuple[float, float, float]:
-    """Return what a token of fresh input, cached input and output costs, in US dollars."""
+def prices_of(name: str | None, catalog: Catalog) -> tuple[float, float, float]:
+    """Return what a token of fresh input, cached input and output costs, in US dollars; or NaN."""
     one_each = (Tokens(1, 0), Tokens(1, 0, 1), Tokens(0, 1))
     found = [cost_of(name, tokens, catalog) for tokens in one_each]
     fresh, cached, output = (np.nan if cost is None else cost for cost in found)

@@ -2,18 +2,21 @@
 
 Counts are kept of every row; of what rows say, a sample. A row is new where the nearest row of
 the earlier log's sample is farther away than 99 in 100 of that sample are from each other.
+
+What is kept of parts of a log adds up to what is kept of the whole, whatever the parts and
+their order. The sample is of the rows whose places have the lowest hashes; a place is a file
+and a row's number in it.
 """
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from hashlib import blake2b
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -21,7 +24,9 @@ from numpy.typing import NDArray
 
 from router_ml.errors import DataError
 from router_ml.evaluation.embeddings import Embedder
-from router_ml.evaluation.judging import Judge, JudgedRow
+from router_ml.evaluation.judging import Judge, JudgedRow, LogRow
+from router_ml.evaluation.rows import digest
+from router_ml.evaluation.tally import Best
 from router_ml.evaluation.two_samples import Discrepancy, Shift, discrepancy, shift_of
 from router_ml.request import ModelText
 from router_ml.types import Decision
@@ -34,6 +39,8 @@ _CHUNK = 1024
 _FAR = 0.99
 """A row of the earlier log is farther from the others than it is new with one less this chance."""
 _BINS = 20
+_DIGITS = 9
+"""Digits of a distance that do not depend on how many are taken at once."""
 
 
 class NewRow(msgspec.Struct, frozen=True):
@@ -86,36 +93,78 @@ class Profile:
         routes: route -> rows.
         labels: label -> rows that have it.
         confidence: interval -> rows.
-        sample: texts, each as likely as any other (Vitter 1985, algorithm R).
+        sampled: texts, each as likely as any other.
 
     """
 
-    def __init__(self, seed: int = 0) -> None:
-        self.rows, self._texts = 0, 0
+    def __init__(self) -> None:
+        self.rows = 0
         self.routes: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
         self.confidence: Counter[str] = Counter()
-        self.sample: list[ModelText] = []
-        self._draw = random.Random(seed)
+        self.sampled: Best[ModelText] = Best(_SAMPLE)
 
-    def add(self, row: JudgedRow, decision: Decision) -> None:
-        """Count a row."""
-        self.rows += 1
-        self.routes[decision.route] += 1
-        self.labels.update(decision.labels)
-        start = min(int(decision.confidence * _BINS), _BINS - 1) / _BINS
-        self.confidence[f"{start:.2f}"] += 1
-        if row.probabilities:
-            self._texts += 1
-            at = len(self.sample)
-            if at >= _SAMPLE:
-                at = self._draw.randrange(self._texts)
-            self.sample[at : at + 1] = [row.log.text] if at < _SAMPLE else []
+    def add(self, rows: Sequence[JudgedRow], decisions: Sequence[Decision]) -> None:
+        """Count some rows."""
+        self.rows += len(rows)
+        for decision in decisions:
+            self.routes[decision.route] += 1
+            self.labels.update(decision.labels)
+            start = min(int(decision.confidence * _BINS), _BINS - 1) / _BINS
+            self.confidence[f"{start:.2f}"] += 1
+        texts = ((_rank(row.log), row.log.text) for row in rows if row.probabilities)
+        self.sampled = self.sampled.plus(Best.of(_SAMPLE, texts))
+
+    def merge(self, other: Profile) -> None:
+        """Add another part of the log."""
+        self.rows += other.rows
+        self.routes += other.routes
+        self.labels += other.labels
+        self.confidence += other.confidence
+        self.sampled = self.sampled.plus(other.sampled)
+
+    @property
+    def sample(self) -> list[ModelText]:
+        """The sampled texts, in an order that says nothing of where they were."""
+        return sorted(self.sampled.rows)
 
     def with_label(self, label: str) -> dict[str, int]:
         """Return how many rows have a label, and how many do not."""
         held = self.labels[label]
         return {"held": held, "not held": self.rows - held}
+
+
+def _rank(row: LogRow) -> bytes:
+    return digest(_absolute(row.path), b"%d" % row.number)
+
+
+@lru_cache(maxsize=64)
+def _absolute(path: Path | str) -> bytes:
+    return str(Path(path).absolute()).encode("utf-8", "surrogateescape")
+
+
+def profile(judge: Judge, rows: Iterable[JudgedRow]) -> Profile:
+    """Keep of a log what it is compared by."""
+    found = Profile()
+    for chunk in _chunks(rows):
+        found.add(chunk, [judge.decide(row) for row in chunk])
+    return found
+
+
+def compare(judge: Judge, rows: Iterable[JudgedRow], known: Known, most: int) -> Later:
+    """Keep of a later log what it is compared by, and which of its rows are new."""
+    found = Later(Profile(), NewRows(most))
+    for chunk in _chunks(rows):
+        decisions = [judge.decide(row) for row in chunk]
+        found.profile.add(chunk, decisions)
+        found.new.add(chunk, decisions, known)
+    return found
+
+
+def _chunks(rows: Iterable[JudgedRow]) -> Iterator[list[JudgedRow]]:
+    waiting = iter(rows)
+    while chunk := list(islice(waiting, _CHUNK)):
+        yield chunk
 
 
 def measure_drift(
@@ -136,18 +185,15 @@ def measure_drift(
         DataError: a row of either cannot be read.
 
     """
-    before, now = Profile(), Profile()
-    for row in judge.judge(against):
-        before.add(row, judge.decide(row))
+    before = profile(judge, judge.judge(against))
     embedder = Embedder(judge.router.artifact)
-    known = _Known(embedder, before.sample)
-    new = _NewRows(known.far, most)
-    rows = judge.judge(log)
-    while chunk := list(islice(rows, _CHUNK)):
-        decisions = [judge.decide(row) for row in chunk]
-        for row, decision in zip(chunk, decisions, strict=True):
-            now.add(row, decision)
-        new.add(chunk, decisions, known.distances([row.log.text for row in chunk]))
+    known = know(embedder, before)
+    return drift_of(judge, before, compare(judge, judge.judge(log), known, most), known)
+
+
+def drift_of(judge: Judge, before: Profile, later: Later, known: Known) -> Drift:
+    """Say how what was kept of two logs differs."""
+    now = later.profile
     return Drift(
         now.rows,
         before.rows,
@@ -155,88 +201,123 @@ def measure_drift(
         {name: shift_of(before.with_label(name), now.with_label(name)) for name in judge.labels},
         shift_of(before.confidence, now.confidence),
         known.test(now.sample),
-        embedder.tensor,
+        known.embedder.tensor,
         known.far,
-        new.found / now.rows,
-        new.farthest(),
+        later.new.found / now.rows,
+        later.new.farthest(),
     )
 
 
-class _Known:
-    """The embeddings of a sample of the earlier log, all of length 1."""
+class Known(NamedTuple):
+    """A sample of the earlier log.
 
-    def __init__(self, embedder: Embedder, sample: list[ModelText]) -> None:
-        if len(sample) < 2:
-            raise DataError("the earlier log", None, "has fewer than two rows of text.")
-        self._embedder = embedder
-        self._units = _unit(embedder.embed(sample))
-        likeness = self._units @ self._units.T
-        np.fill_diagonal(likeness, -1)
-        self.far = float(np.quantile(1 - likeness.max(axis=1), _FAR))
+    Attributes:
+        embedder: makes embeddings.
+        units: the sample's, all of length 1, float64 [n, width].
+        far: the distance from which a row is new.
 
-    def distances(self, texts: list[ModelText]) -> NDArray[np.float32]:
-        """Return how far each text is from the nearest that is known, float32 [n]."""
-        likeness = _unit(self._embedder.embed(texts)) @ self._units.T
-        nearest: NDArray[np.float32] = 1 - likeness.max(axis=1)
+    """
+
+    embedder: Embedder
+    units: NDArray[np.float64]
+    far: float
+
+    def distances(self, texts: Sequence[ModelText]) -> NDArray[np.float64]:
+        """Return how far each text is from the nearest that is known, float64 [n]."""
+        likeness = _unit(self.embedder.embed(texts)) @ self.units.T
+        nearest: NDArray[np.float64] = np.round(1 - likeness.max(axis=1), _DIGITS)
         return nearest
 
     def test(self, sample: list[ModelText]) -> Discrepancy | None:
         """Test whether other texts come from the same distribution."""
         if len(sample) < 2:
             return None
-        now = _unit(self._embedder.embed([sample[at] for at in _some(len(sample))]))
-        return discrepancy(self._units[_some(len(self._units))], now)
+        now = _unit(self.embedder.embed([sample[at] for at in _some(len(sample))]))
+        return discrepancy(self.units[_some(len(self.units))], now)
 
 
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    units: NDArray[np.float32] = rows / np.maximum(lengths, 1e-12)
+def know(embedder: Embedder, earlier: Profile) -> Known:
+    """Embed the sample of an earlier log.
+
+    Raises:
+        DataError: it has fewer than two rows of text.
+
+    """
+    sample = earlier.sample
+    if len(sample) < 2:
+        raise DataError("the earlier log", None, "has fewer than two rows of text.")
+    units = _unit(embedder.embed(sample))
+    likeness = units @ units.T
+    np.fill_diagonal(likeness, -1)
+    return Known(embedder, units, float(np.quantile(1 - likeness.max(axis=1), _FAR)))
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    exact = rows.astype(np.float64)
+    lengths = np.linalg.norm(exact, axis=1, keepdims=True)
+    units: NDArray[np.float64] = exact / np.maximum(lengths, 1e-12)
     return units
 
 
 def _some(rows: int) -> list[int]:
-    """Draw which rows of a sample are tested: one that is not full is in the log's order."""
+    """Draw which rows of a sample are tested: a sample is in the order of its texts."""
     return random.Random(0).sample(range(rows), min(rows, _TESTED))
 
 
-class _NewRows:
-    """The farthest rows of a stream.
+class NewRows:
+    """The farthest rows of a log.
 
     Attributes:
         found: how many rows are new, those not kept included.
 
     """
 
-    def __init__(self, far: float, most: int) -> None:
-        self.found, self._far, self._most = 0, far, most
-        self._heap: list[tuple[float, int, dict[str, Any]]] = []
-        self._seen: set[bytes] = set()
+    def __init__(self, most: int) -> None:
+        self.found = 0
+        self._best: Best[tuple[str, dict[str, Any]]] = Best(most)
 
-    def add(
-        self, rows: list[JudgedRow], decisions: list[Decision], distances: NDArray[np.float32]
-    ) -> None:
+    def add(self, rows: Sequence[JudgedRow], decisions: Sequence[Decision], known: Known) -> None:
         """Count rows, and keep the new ones that are farther than those that were kept."""
-        for row, decision, distance in zip(rows, decisions, distances.tolist(), strict=True):
-            if distance > self._far and row.probabilities:
-                self.found += 1
-                self._keep(row, decision, distance)
+        distances = known.distances([row.log.text for row in rows]).tolist()
+        new = [
+            (-distance, row, decision)
+            for row, decision, distance in zip(rows, decisions, distances, strict=True)
+            if distance > known.far and row.probabilities
+        ]
+        self.found += len(new)
+        ranked = (
+            ((rank, digest(*row.log.text[:2])), _told(row, decision, -rank))
+            for rank, row, decision in new
+        )
+        self._best = self._best.plus(Best.of(self._best.most, ranked))
 
-    def _keep(self, row: JudgedRow, decision: Decision, distance: float) -> None:
-        text = row.log.text
-        key = blake2b(text.turn + b"\x1e" + text.context, digest_size=8).digest()
-        full = len(self._heap) == self._most
-        if key in self._seen or (full and distance <= self._heap[0][0]):
-            return
-        self._seen.add(key)
-        told = {"suggested_labels": list(decision.labels), "route": decision.route}
-        data = {key: value for key, value in row.log.data.items() if key not in ("labels", "label")}
-        item = (distance, self.found, {**data, **told, "distance": round(distance, 4)})
-        push = heapq.heappushpop if full else heapq.heappush
-        push(self._heap, item)
+    def merge(self, other: NewRows) -> None:
+        """Add those of another part of the log."""
+        self.found += other.found
+        self._best = self._best.plus(other._best)
 
     def farthest(self) -> list[NewRow]:
-        """Return the rows kept, the farthest first."""
-        return [NewRow(distance, row) for distance, _, row in sorted(self._heap, reverse=True)]
+        """Return the rows kept, the farthest first, each text once."""
+        return [NewRow(-rank[0], row) for rank, (_, row) in self._best.found]
+
+
+def _told(row: JudgedRow, decision: Decision, distance: float) -> tuple[str, dict[str, Any]]:
+    """Return a row with what was decided, behind a text that it can be ordered by."""
+    told = {"suggested_labels": list(decision.labels), "route": decision.route}
+    data = {key: value for key, value in row.log.data.items() if key not in ("labels", "label")}
+    return repr(data), {**data, **told, "distance": round(distance, 4)}
+
+
+class Later(NamedTuple):
+    """What is kept of the later log."""
+
+    profile: Profile
+    new: NewRows
+
+    def merge(self, other: Later) -> None:
+        """Add another part of the log."""
+        self.profile.merge(other.profile)
+        self.new.merge(other.new)
 
 
 class LabelDrift(msgspec.Struct, frozen=True):
@@ -263,14 +344,21 @@ def measure_label_drift(judge: Judge, log: Iterable[Path | str]) -> LabelDrift:
         DataError: a row cannot be read, or the artifact records no counts.
 
     """
+    return label_drift_of(judge, profile(judge, judge.judge(log)))
+
+
+def label_drift_of(judge: Judge, now: Profile) -> LabelDrift:
+    """Compare what was kept of a log with the counts of the training data.
+
+    Raises:
+        DataError: the artifact records no counts.
+
+    """
     trained = judge.router.artifact.config.trained.get("data", {})
     counts, rows = trained.get("labels"), trained.get("rows")
     if not isinstance(counts, dict) or not isinstance(rows, int):
         path = judge.router.artifact.path
         raise DataError(path, None, "its config counts no labels: give a log to compare with.")
-    now = Profile()
-    for row in judge.judge(log):
-        now.add(row, judge.decide(row))
     return LabelDrift(now.rows, rows, dict(_label_shifts(judge.labels, counts, rows, now)))
 
 

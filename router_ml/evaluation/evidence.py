@@ -1,8 +1,8 @@
-"""All that an evaluation rests on, as arrays: what is true of n rows, and what was said of them."""
+"""What is true of a chunk of rows, and what was said of them, as arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from router_ml.errors import EvaluationError
 from router_ml.evaluation.answers import Answer, Labelled, sure
-from router_ml.evaluation.intervals import Bootstrap
-from router_ml.evaluation.rows import NONE, Columns, Names, RowReader, label_matrix, stack
+from router_ml.evaluation.rows import Columns, Names, Row, RowShape, label_matrix
 from router_ml.evaluation.systems import System
 from router_ml.policy import Policy
+from router_ml.router import Router
 from router_ml.types import Decision
 
 
@@ -49,8 +49,6 @@ class Evidence(NamedTuple):
         truth: what their labels lead to.
         said: system -> what it said; the first is the one that is evaluated.
         labels, routes, models: names by number.
-        values: field -> its values by number.
-        boot: resamples of the rows.
 
     """
 
@@ -60,18 +58,11 @@ class Evidence(NamedTuple):
     labels: tuple[str, ...]
     routes: tuple[str, ...]
     models: tuple[str, ...]
-    values: Mapping[str, tuple[str, ...]]
-    boot: Bootstrap
 
     @property
     def name(self) -> str:
         """The system that is evaluated."""
         return next(iter(self.said))
-
-    @property
-    def rows(self) -> int:
-        """How many rows there are."""
-        return len(self.truth.route)
 
     def right(self, name: str) -> NDArray[np.bool_]:
         """Return which rows a system sent the right way, bool [n]."""
@@ -79,63 +70,45 @@ class Evidence(NamedTuple):
         return found
 
 
-def gather(
-    reader: RowReader,
-    systems: Sequence[System],
-    truth: Labelled,
-    policy: Policy,
-    done: Callable[[int], object] = lambda rows: None,
-) -> Evidence:
-    """Let systems answer for every row, and keep what an evaluation needs.
+class Panel:
+    """Systems that answer for the same rows.
 
-    Args:
-        reader: of the rows.
-        systems: at least one; the first is the one that is evaluated.
-        truth: the policy, told the labels of a row.
-        policy: has the routes.
-        done: told how many rows were answered, for a progress bar.
-
-    Raises:
-        DataError: the rows cannot be read.
-        EvaluationError: two systems have one name, or one gives no answer.
+    Attributes:
+        router: the one that is evaluated; its policy says where true labels lead.
+        systems: all of them, the evaluated one first.
+        shape: what rows must be.
 
     """
-    keep = _Keeper(reader.labels, policy)
-    columns: list[Columns] = []
-    true: list[Said] = []
-    said: dict[str, list[Said]] = {system.name: [] for system in systems}
-    if len(said) < len(systems):
-        raise EvaluationError("The same system is named twice.")
-    for rows in reader.chunks():
-        decisions = [truth.truth(row.example) for row in rows]
-        columns.append(reader.columns(rows))
-        true.append(keep([sure(decision) for decision in decisions], decisions))
-        for system in systems:
-            said[system.name].append(keep(system.answer_many(rows), decisions))
-        done(len(rows))
-    joined = stack(columns)
-    return Evidence(
-        joined,
-        _join(true),
-        {name: _join(parts) for name, parts in said.items()},
-        reader.labels,
-        tuple(keep.routes),
-        tuple(keep.models),
-        {field: tuple(names) for field, names in reader.values.items()},
-        Bootstrap(_clusters(joined, reader)),
-    )
 
+    def __init__(self, router: Router, systems: Sequence[System], shape: RowShape) -> None:
+        """Seat the systems.
 
-def _join(chunks: Sequence[Said]) -> Said:
-    return Said(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))
+        Raises:
+            EvaluationError: two systems have one name.
 
+        """
+        self.router, self.systems, self.shape = router, tuple(systems), shape
+        if len({system.name for system in systems}) < len(systems):
+            raise EvaluationError("The same system is named twice.")
+        self._truth = Labelled(router.policy, router.catalog)
 
-def _clusters(columns: Columns, reader: RowReader) -> NDArray[np.int64]:
-    """Number the rows' groups; a row without one is a group of its own."""
-    at = list(reader.values).index("group")
-    group = columns.fields[:, at].astype(np.int64)
-    alone = group == reader.values["group"].get(NONE, -1)
-    return np.where(alone, len(reader.values["group"]) + np.arange(len(group)), group)
+    def alone(self) -> Panel:
+        """Return a panel of the evaluated system alone."""
+        return Panel(self.router, self.systems[:1], self.shape)
+
+    def hear(self, rows: Sequence[Row]) -> Evidence:
+        """Let every system answer for some rows, at least one.
+
+        Raises:
+            EvaluationError, DataError: a system gives no answer.
+
+        """
+        keep = _Keeper(self.shape.labels, self.router.policy)
+        decisions = [self._truth.truth(row.example) for row in rows]
+        truth = keep([sure(decision) for decision in decisions], decisions)
+        said = {system.name: keep(system.answer_many(rows), decisions) for system in self.systems}
+        columns, routes, models = self.shape.columns(rows), tuple(keep.routes), tuple(keep.models)
+        return Evidence(columns, truth, said, self.shape.labels, routes, models)
 
 
 class _Keeper:

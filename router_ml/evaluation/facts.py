@@ -7,6 +7,7 @@ import msgspec
 from router_ml.evaluation.comparison import Comparison
 from router_ml.evaluation.intervals import Figure
 from router_ml.evaluation.money import Money
+from router_ml.evaluation.quotes import Quote, Suspects
 from router_ml.evaluation.scores import Coverage, NameScore, Reliability
 from router_ml.evaluation.slices import SliceScore
 from router_ml.evaluation.traffic import Traffic
@@ -40,40 +41,10 @@ class SystemReport(msgspec.Struct, frozen=True):
     coverage: list[Coverage] = []
 
 
-class Quote(msgspec.Struct, frozen=True):
-    """A row, verbatim as the classifier read it.
-
-    Attributes:
-        where: file and line.
-        text: the turn that decides.
-        labels: those the row has.
-        true_route, given_route: where its labels send it, and where it went.
-        confidence: of that decision; None where the system says nothing of it.
-        about: what else is to be said of it.
-
-    """
-
-    where: str
-    text: str
-    labels: tuple[str, ...]
-    true_route: str
-    given_route: str
-    confidence: float | None
-    about: str = ""
-
-
 class Versus(msgspec.Struct, frozen=True):
     """A comparison, and rows on which the two go different ways."""
 
     result: Comparison
-    quotes: list[Quote]
-
-
-class Suspects(msgspec.Struct, frozen=True):
-    """Labels that are probably wrong: how many by label, and the least probable ones."""
-
-    rows: int
-    by_label: dict[str, int]
     quotes: list[Quote]
 
 

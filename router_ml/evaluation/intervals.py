@@ -8,7 +8,8 @@ together, since they are right or wrong together: the cluster bootstrap (Field &
 A million rows are never drawn one by one. Every figure here is a function of sums over rows,
 so rows are dealt at random into at most `BLOCKS` blocks, what is summed is summed by block,
 and blocks are drawn: the same as drawing rows where there are no more of them than blocks, and
-of the same spread otherwise (the block sums vary as much as the rows in them do).
+of the same spread otherwise (the block sums vary as much as the rows in them do). In a tally
+blocks are made by hashes instead of a draw (`tally`), so that parts of a log agree on them.
 
 Where no row is wrong, no resample has a wrong one either, and the interval is a point: of n
 such rows the share of wrong ones may still be up to 3 / n.
@@ -38,14 +39,39 @@ class Figure(msgspec.Struct, frozen=True):
     high: float
 
 
+class Resamples:
+    """A thousand resamples of blocks of rows.
+
+    Attributes:
+        weights: float64 [1 + replicates, blocks]: how often each block counts. The first
+            row, all ones, is the rows as they are, so that a figure and its resamples come
+            from one formula.
+
+    """
+
+    def __init__(self, blocks: int, replicates: int = REPLICATES, seed: int = 0) -> None:
+        """Draw blocks anew, `replicates` times."""
+        self.weights = _weights(np.random.default_rng(seed), blocks, replicates)
+
+    def totals(self, sums: NDArray[Any]) -> Floats:
+        """Return sums by block [blocks, …] as those of each resample, [1 + replicates, cells]."""
+        by_block = sums.reshape(len(sums), -1).astype(np.float64)
+        found: Floats = self.weights @ by_block
+        return found
+
+
+def _weights(draw: np.random.Generator, blocks: int, replicates: int) -> Floats:
+    drawn = draw.multinomial(blocks, np.full(blocks, 1 / blocks), replicates).astype(np.float64)
+    weights: Floats = np.concatenate((np.ones((1, blocks)), drawn))
+    return weights
+
+
 class Bootstrap:
     """Rows and a thousand resamples of them, summed together.
 
     Attributes:
         block: int [n], the block of each row.
-        weights: float64 [1 + replicates, blocks]: how often each block counts. The first
-            row, all ones, is the rows as they are, so that a figure and its resamples come
-            from one formula.
+        weights: float64 [1 + replicates, blocks], as of `Resamples`.
 
     """
 
@@ -70,8 +96,7 @@ class Bootstrap:
         found = int(cluster.max(initial=-1)) + 1
         size = max(1, min(found, blocks))
         self.block = (draw.permutation(found) % size)[cluster]
-        drawn = draw.multinomial(size, np.full(size, 1 / size), replicates).astype(np.float64)
-        self.weights: Floats = np.concatenate((np.ones((1, size)), drawn))
+        self.weights = _weights(draw, size, replicates)
 
     def among(self, rows: NDArray[np.bool_]) -> Bootstrap:
         """Return the same resamples of some of the rows, bool [n]."""

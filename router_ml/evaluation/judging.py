@@ -74,8 +74,12 @@ class Judge:
             DataError: a file cannot be read, or a line is no request.
 
         """
-        rows = chain.from_iterable(map(read_log, paths))
-        while chunk := list(islice(rows, _CHUNK)):
+        return self.judge_rows(chain.from_iterable(map(read_log, paths)))
+
+    def judge_rows(self, rows: Iterable[LogRow]) -> Iterator[JudgedRow]:
+        """Judge rows, in chunks, in their order."""
+        waiting = iter(rows)
+        while chunk := list(islice(waiting, _CHUNK)):
             yield from self._judge_chunk(chunk)
 
     def _judge_chunk(self, chunk: Sequence[LogRow]) -> Iterator[JudgedRow]:

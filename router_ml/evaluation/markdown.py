@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from router_ml.evaluation.facts import Quote, Report
+from router_ml.evaluation.facts import Report
+from router_ml.evaluation.quotes import Quote
 from router_ml.evaluation.sections import Grid, Section, sections
 
 _QUOTE = 300

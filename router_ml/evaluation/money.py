@@ -7,23 +7,16 @@ vain: at least it is asked again of the right model, and the first answer's cost
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections import defaultdict
+from collections.abc import Sequence
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from router_ml.catalog import Catalog
-from router_ml.evaluation.costs import Bill
-from router_ml.evaluation.evidence import Evidence
-from router_ml.evaluation.intervals import Bootstrap, Figure, Floats, figure_of, ratio
-
-PERFECT = "perfect labels"
-Costs = NDArray[np.float64]
-"""What each of n requests costs, in US dollars."""
-
-MistakeKind = Literal["paid too much", "cannot do it", "harmless"]
+from router_ml.evaluation.costs import prices_of
+from router_ml.evaluation.intervals import Figure, Floats, figure_of, ratio
+from router_ml.evaluation.summary import Summary
+from router_ml.evaluation.tally import ANYWHERE, MISTAKES, PERFECT, MistakeKind
 
 
 class SpendPart(msgspec.Struct, frozen=True):
@@ -109,127 +102,108 @@ class Money(msgspec.Struct, frozen=True):
     unpriced: list[str]
 
 
-def reckon(evidence: Evidence, catalog: Catalog, volume: int) -> Money:
+def reckon(summary: Summary, catalog: Catalog, volume: int) -> Money:
     """Reckon what each system costs, what perfect labels would, and what single models would.
 
     Args:
-        evidence: n rows, and what was said of them.
+        summary: what was counted.
         catalog: has the prices and the baseline.
         volume: requests a month.
 
     """
-    costs = _costs(evidence, catalog)
-    priced = {name: cost for name, cost in costs.items() if np.isfinite(cost).all()}
-    base = costs[_everything_to(catalog.baseline)]
-    spends = [_spend(name, cost, base, evidence.boot, volume) for name, cost in priced.items()]
+    costs = _costs(summary, catalog)
+    priced = {name: cost for name, cost in costs.items() if cost is not None}
+    base = priced[_everything_to(catalog.baseline)]
+    spends = [_spend(name, cost, base, summary, volume) for name, cost in priced.items()]
     mistakes, repeated = [], None
-    cost, right_cost = priced.get(evidence.name), priced.get(PERFECT)
-    if cost is not None and right_cost is not None:
-        parts = spend_parts(evidence, cost, volume)
+    if summary.name in priced and PERFECT in priced:
+        parts = spend_parts(summary, catalog, volume)
         spends[0] = msgspec.structs.replace(spends[0], parts=parts)
-        mistakes = mistake_prices(evidence, cost, right_cost)
-        repeated = _with_repeats(evidence, cost, right_cost)
+        mistakes = mistake_prices(summary, catalog)
+        spent = float(priced[summary.name][0])
+        repeated = 1000 * (spent + _asked_again(summary, catalog)) / summary.rows
     return Money(
         volume=volume,
         baseline=catalog.baseline,
         spends=spends,
         mistakes=mistakes,
         repeated_per_1000=repeated,
-        tokens=_token_facts(evidence),
+        tokens=_token_facts(summary),
         unpriced=[name for name in costs if name not in priced],
     )
 
 
-def _costs(evidence: Evidence, catalog: Catalog) -> dict[str, Costs]:
-    """Return what each row costs by each way to route; NaN where a price is unknown."""
-    bill, models = Bill(evidence.columns.tokens), evidence.models
-    ways = {**evidence.said, PERFECT: evidence.truth}
-    costs = {name: bill.on(models, said.model, catalog) for name, said in ways.items()}
-    singles = (catalog.baseline, catalog.rank("cheapest")[0])
-    return costs | {_everything_to(model): bill.on([model], 0, catalog) for model in singles}
+def _costs(summary: Summary, catalog: Catalog) -> dict[str, Floats | None]:
+    """Return what all rows cost by each way to route; None where a price is unknown."""
+    ways = (*summary.systems, PERFECT)
+    singles = dict.fromkeys((catalog.baseline, catalog.rank("cheapest")[0]))
+    return {
+        **{name: summary.costs(name, catalog) for name in ways},
+        **{_everything_to(one): summary.costs(ANYWHERE, catalog, one) for one in singles},
+    }
 
 
 def _everything_to(model: str) -> str:
     return f"everything to {model}"
 
 
-def _with_repeats(evidence: Evidence, cost: Costs, right_cost: Costs) -> float:
-    said = evidence.said[evidence.name]
-    vain = ~evidence.right(evidence.name) & ~said.able
-    return float(1000 * (cost + vain * right_cost).mean())
-
-
-def _spend(name: str, cost: Costs, base: Costs, boot: Bootstrap, volume: int) -> Spend:
-    spent, based, rows = boot.totals(cost), boot.totals(base), boot.totals()
-    mean: Floats = ratio(spent, rows)[:, 0]
-    saving = figure_of(1 - ratio(spent, based)[:, 0])
+def _spend(name: str, cost: Floats, base: Floats, summary: Summary, volume: int) -> Spend:
+    mean = ratio(cost, summary.every[:, 0])
+    saving = figure_of(1 - ratio(cost, base))
     return Spend(name, figure_of(1000 * mean), float(mean[0] * volume), saving)
 
 
-def spend_parts(evidence: Evidence, cost: Costs, volume: int) -> list[SpendPart]:
+def _price(tokens: Sequence[int], model: str, catalog: Catalog) -> float:
+    """Return what tokens (fresh input, cached input, output) cost on a model, in US dollars."""
+    pairs = zip(tokens, prices_of(model, catalog), strict=True)
+    return sum(count * price for count, price in pairs)
+
+
+def spend_parts(summary: Summary, catalog: Catalog, volume: int) -> list[SpendPart]:
     """Divide the evaluated system's spend by route and model, the dearest first.
 
     Args:
-        evidence: n rows.
-        cost: of each, [n].
+        summary: what was counted.
+        catalog: has the prices.
         volume: requests a month.
 
     """
-    n, size, said = evidence.rows, len(evidence.models), evidence.said[evidence.name]
-    cells = said.route.astype(np.int64) * size + said.model
-    rows, sums = np.bincount(cells), np.bincount(cells, cost)
-    parts = [
-        SpendPart(
-            route=evidence.routes[at // size],
-            model=evidence.models[at % size],
-            rows=int(rows[at]),
-            share=float(rows[at] / n),
-            per_1000=float(1000 * sums[at] / n),
-            per_month=float(volume * sums[at] / n),
-        )
-        for at in np.flatnonzero(rows)
-    ]
+    n = summary.rows
+    sums: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    for (_, route, model), counts in summary.tally.named("got").items():
+        before = sums[route, model]
+        sums[route, model] = [a + b for a, b in zip(before, counts.tolist(), strict=True)]
+    parts = []
+    for (route, model), (rows, *tokens) in sorted(sums.items()):
+        mean = _price(tokens, model, catalog) / n
+        parts.append(SpendPart(route, model, rows, rows / n, 1000 * mean, volume * mean))
     return sorted(parts, key=lambda part: -part.per_1000)
 
 
-def mistake_prices(evidence: Evidence, cost: Costs, right_cost: Costs) -> list[MistakePrice]:
-    """Price the evaluated system's wrong routes by kind, the dearest first.
-
-    Args:
-        evidence: n rows.
-        cost: what its models cost, [n].
-        right_cost: what the right ones do, [n].
-
-    """
-    able, extra = evidence.said[evidence.name].able, cost - right_cost
-    found = [
-        *_mistakes_of("cannot do it", evidence, ~able, cost),
-        *_mistakes_of("paid too much", evidence, able & (extra > 0), extra),
-        *_mistakes_of("harmless", evidence, able & (extra <= 0), extra),
+def mistake_prices(summary: Summary, catalog: Catalog) -> list[MistakePrice]:
+    """Price the evaluated system's wrong routes by kind, the dearest first."""
+    found: dict[tuple[MistakeKind, str, str], tuple[int, float]] = {}
+    for kind in MISTAKES:
+        for names, counts in sorted(summary.tally.named("mistake", kind).items()):
+            true, given, model, right_model = names
+            rows, *tokens = counts.tolist()
+            price = _price(tokens, model, catalog)
+            price -= 0 if kind == MISTAKES[0] else _price(tokens, right_model, catalog)
+            before = found.get((kind, true, given), (0, 0.0))
+            found[kind, true, given] = (before[0] + rows, before[1] + price)
+    prices = [
+        MistakePrice(true, given, kind, rows, price / rows, 1000 * price / summary.rows)
+        for (kind, true, given), (rows, price) in found.items()
     ]
-    return sorted(found, key=lambda mistake: -mistake.per_1000)
+    return sorted(prices, key=lambda mistake: -mistake.per_1000)
 
 
-def _mistakes_of(
-    kind: MistakeKind, evidence: Evidence, which: NDArray[np.bool_], price: Costs
-) -> Iterator[MistakePrice]:
-    at = which & ~evidence.right(evidence.name)
-    size = len(evidence.routes)
-    cells = evidence.truth.route[at].astype(np.int64) * size
-    cells += evidence.said[evidence.name].route[at]
-    rows, sums = np.bincount(cells), np.bincount(cells, price[at])
-    for cell in np.flatnonzero(rows).tolist():
-        yield MistakePrice(
-            true_route=evidence.routes[cell // size],
-            given_route=evidence.routes[cell % size],
-            kind=kind,
-            rows=int(rows[cell]),
-            each=float(sums[cell] / rows[cell]),
-            per_1000=float(1000 * sums[cell] / evidence.rows),
-        )
+def _asked_again(summary: Summary, catalog: Catalog) -> float:
+    """Return what it costs to ask again whatever a model could not do, in US dollars."""
+    vain = sorted(summary.tally.named("mistake", MISTAKES[0]).items())
+    return sum(_price(counts.tolist()[1:], names[-1], catalog) for names, counts in vain)
 
 
-def _token_facts(evidence: Evidence) -> TokenFacts:
-    read, written = evidence.columns.tokens[:, :2].mean(axis=0).tolist()
-    counted = evidence.columns.counted.mean(axis=0).tolist()
-    return TokenFacts(read, written, *counted)
+def _token_facts(summary: Summary) -> TokenFacts:
+    rows, *sums = summary.tally.total("log")
+    return TokenFacts(*(sums[at] / rows for at in range(4)))

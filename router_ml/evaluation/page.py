@@ -7,7 +7,8 @@ from html import escape
 from pathlib import Path
 
 from router_ml.evaluation.charts import Axes, Point, Track, bars, curve, intervals
-from router_ml.evaluation.facts import Quote, Report
+from router_ml.evaluation.facts import Report
+from router_ml.evaluation.quotes import Quote
 from router_ml.evaluation.sections import Grid, Section, sections
 from router_ml.evaluation.words import dollars, percent
 

@@ -1,15 +1,15 @@
-"""Rows that a report quotes, read again and verbatim."""
+"""Rows that a report quotes, verbatim."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from router_ml.evaluation.evidence import Evidence
-from router_ml.evaluation.facts import Quote, Suspects
+from router_ml.evaluation.evidence import Evidence, Panel
 from router_ml.evaluation.label_errors import Doubt, doubts
 from router_ml.evaluation.rows import Row, RowReader
 
@@ -17,73 +17,103 @@ QUOTED = 20
 """So many rows are quoted of mistakes, of changes and of suspected labels."""
 
 
-class Quoter:
-    """Quotes rows, with what the evaluated system said of them."""
+class Quote(msgspec.Struct, frozen=True, order=True):
+    """A row, verbatim as the classifier read it.
 
-    def __init__(self, reader: RowReader, evidence: Evidence) -> None:
-        self._reader, self._evidence = reader, evidence
-        self._said = evidence.said[evidence.name]
+    Attributes:
+        where: file and line.
+        text: the turn that decides.
+        labels: those the row has.
+        true_route, given_route: where its labels send it, and where it went.
+        confidence: of that decision; None where the system says nothing of it.
+        about: what else is to be said of it.
 
-    def mistakes(self) -> list[Quote]:
-        """Quote the surest mistakes."""
-        wrong = np.flatnonzero(~self._evidence.right(self._evidence.name))
-        surest = np.argsort(-self._said.confidence[wrong], kind="stable")
-        return self._quotes(wrong[surest][:QUOTED], [""] * QUOTED)
+    """
 
-    def changes(self, name: str) -> list[Quote]:
-        """Quote rows that another system sends elsewhere: first those that only it has right."""
-        other = self._evidence.said[name]
-        changed = np.flatnonzero(self._said.route != other.route)
-        right, others = (self._evidence.right(one) for one in (self._evidence.name, name))
-        rank = np.where(others, 0, np.where(right, 2, 1))[changed]
-        rows = changed[np.lexsort((-self._said.confidence[changed], rank))][:QUOTED]
-        routes = [self._evidence.routes[at] for at in other.route[rows]]
-        return self._quotes(rows, [f"{name}: {route}" for route in routes])
+    where: str
+    text: str
+    labels: tuple[str, ...]
+    true_route: str
+    given_route: str
+    confidence: float | None
+    about: str = ""
 
-    def suspects(self, *, single_label: bool) -> Suspects | None:
-        """Quote the rows whose labels are least probable; None without probabilities.
 
-        Args:
-            single_label: whether the classifier chooses exactly one.
+class Suspects(msgspec.Struct, frozen=True):
+    """Labels that are probably wrong: how many by label, and the least probable ones."""
 
-        """
-        evidence, labels = self._evidence, self._evidence.labels
-        probabilities = self._said.probabilities
-        usable = evidence.columns.by_words & np.isfinite(probabilities).all(axis=1)
-        rows = np.flatnonzero(usable)
-        if not rows.size:
+    rows: int
+    by_label: dict[str, int]
+    quotes: list[Quote]
+
+
+def quote(evidence: Evidence, row: Row, at: int, where: str, about: str) -> Quote:
+    """Quote a row, number `at` of the evidence, with what the evaluated system said of it."""
+    said = evidence.said[evidence.name]
+    confidence = float(said.confidence[at])
+    return Quote(
+        where,
+        row.example.text.turn.decode("utf-8", "replace"),
+        row.example.labels,
+        evidence.routes[evidence.truth.route[at]],
+        evidence.routes[said.route[at]],
+        confidence if np.isfinite(confidence) else None,
+        about,
+    )
+
+
+class Doubter:
+    """Finds the labels that are probably wrong, which takes what is said of every row.
+
+    How probable a label must be to be believed is a mean over all rows, so that no part of a
+    log can tell its wrong labels, and no tally has them.
+    """
+
+    def __init__(self, reader: RowReader, panel: Panel) -> None:
+        """Prepare for the rows of a reader that the evaluated system of a panel answers for."""
+        self._reader, self._panel = reader, panel.alone()
+        self._chunks: list[tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int32]]] = []
+
+    def add(self, evidence: Evidence) -> None:
+        """Keep what was said of the rows that words decide."""
+        columns, said = evidence.columns, evidence.said[evidence.name]
+        usable = columns.by_words & np.isfinite(said.probabilities).all(axis=1)
+        places = np.stack((columns.file, columns.number), axis=1)
+        self._chunks.append((said.probabilities[usable], columns.labels[usable], places[usable]))
+
+    def suspects(self) -> Suspects | None:
+        """Quote the rows whose labels are least probable; None without probabilities."""
+        probabilities, given, places = map(np.concatenate, zip(*self._chunks, strict=True))
+        if not len(places):
             return None
-        given = evidence.columns.labels[rows]
-        single = single_label and bool((given.sum(axis=1) == 1).all())
-        found = doubts(probabilities[rows], given, labels, single_label=single)
+        labels = self._panel.shape.labels
+        single = self._panel.router.classifier.single_label
+        single = single and bool((given.sum(axis=1) == 1).all())
+        found = doubts(probabilities, given, labels, single_label=single)
         quoted = found[:QUOTED]
         about = [_doubted(doubt, given[doubt.row], labels) for doubt in quoted]
         return Suspects(
             len(found),
             {label: sum(label in doubt.probabilities for doubt in found) for label in labels},
-            self._quotes(rows[[doubt.row for doubt in quoted]], about),
+            self._quotes([(*places[doubt.row].tolist(),) for doubt in quoted], about),
         )
 
-    def _quotes(self, rows: NDArray[np.int64], about: Sequence[str]) -> list[Quote]:
-        columns = self._evidence.columns
-        places = list(zip(columns.file[rows].tolist(), columns.number[rows].tolist(), strict=True))
+    def _quotes(self, places: Sequence[tuple[int, int]], about: Sequence[str]) -> list[Quote]:
+        if not places:
+            return []
         found = self._reader.read_again(places)
+        rows = [found[place] for place in places]
+        evidence = self._panel.hear(rows)
         return [
-            self._quote(at, found[place], words)
-            for at, place, words in zip(rows.tolist(), places, about, strict=False)
+            quote(evidence, row, at, where_of(row, self._reader.files), words)
+            for at, (row, words) in enumerate(zip(rows, about, strict=True))
         ]
 
-    def _quote(self, at: int, row: Row, about: str) -> Quote:
-        routes, confidence = self._evidence.routes, float(self._said.confidence[at])
-        return Quote(
-            f"{Path(self._reader.files[row.file]).name}:{row.number}",
-            row.example.text.turn.decode("utf-8", "replace"),
-            row.example.labels,
-            routes[self._evidence.truth.route[at]],
-            routes[self._said.route[at]],
-            confidence if np.isfinite(confidence) else None,
-            about,
-        )
+
+def where_of(row: Row, files: Sequence[Path | str], unit: str = "line") -> str:
+    """Say which file and line a row is of, or whatever else its number counts."""
+    name = Path(files[row.file]).name
+    return f"{name}:{row.number}" if unit == "line" else f"{name}, {unit} {row.number}"
 
 
 def _doubted(doubt: Doubt, given: NDArray[np.bool_], labels: Sequence[str]) -> str:

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from router_ml.errors import EvaluationError
-from router_ml.evaluation.answers import Labelled
 from router_ml.evaluation.comparison import compare_systems
-from router_ml.evaluation.evidence import Evidence, Said, gather
+from router_ml.evaluation.counting import count
+from router_ml.evaluation.evidence import Panel
 from router_ml.evaluation.facts import About, Report, SystemReport, Versus
-from router_ml.evaluation.intervals import Figure
+from router_ml.evaluation.intervals import Figure, ratio
 from router_ml.evaluation.money import reckon
-from router_ml.evaluation.quotes import Quoter
-from router_ml.evaluation.rows import NONE, RowReader
+from router_ml.evaluation.quotes import Doubter, Suspects
+from router_ml.evaluation.rows import NONE, Row, RowReader, RowShape
 from router_ml.evaluation.scores import (
+    Coverage,
     NameScore,
     Reliability,
     accuracy,
     average_precision_figure,
     calibration,
-    confusion,
     coverage_curve,
-    label_scores,
     mean_accuracy,
     name_scores,
 )
-from router_ml.evaluation.slices import LENGTHS, SliceScore, score_slices
+from router_ml.evaluation.slices import SliceScore, score_slices
+from router_ml.evaluation.summary import Summary
 from router_ml.evaluation.systems import PredictionsFile, RoutedBy, System
+from router_ml.evaluation.tally import MOST_VALUES, ROWS, Tally, merged
 from router_ml.evaluation.traffic import plan_traffic, price_traffic
 from router_ml.evaluation.verdict import notes, verdict
 from router_ml.logs import Broken, refuse
@@ -40,6 +41,24 @@ from router_ml.router import Router
 
 VOLUME = 1_000_000
 """Requests a month, unless said otherwise."""
+
+
+class Asked(NamedTuple):
+    """What a report is to say besides how right the router is.
+
+    Attributes:
+        by: further fields of the rows to slice by.
+        volume: requests a month.
+        traffic: route -> share, a traffic to reckon with, if any.
+        policy_name, catalog_name: what the report calls them.
+
+    """
+
+    by: Sequence[str] = ()
+    volume: int = VOLUME
+    traffic: Mapping[str, float] | None = None
+    policy_name: str = "shipped"
+    catalog_name: str = "shipped"
 
 
 def make_report(
@@ -74,126 +93,194 @@ def make_report(
         EvaluationError: a system or the traffic cannot be used.
 
     """
-    reader = RowReader(files, router.classifier.labels, by, mapping=mapping, broken=broken)
-    planned = plan_traffic(traffic or {}, router.policy, router.catalog)
-    truth = Labelled(router.policy, router.catalog)
-    evidence = gather(reader, [RoutedBy(router), *against], truth, router.policy, done)
-    _check_fields(evidence, by)
+    asked = Asked(by, volume, traffic, policy_name, catalog_name)
+    panel = make_panel(router, against, asked)
+    reader = RowReader(files, panel.shape, mapping=mapping, broken=broken)
+    doubter = Doubter(reader, panel)
+
+    def count_chunk(rows: Sequence[Row]) -> Tally:
+        evidence = panel.hear(rows)
+        doubter.add(evidence)
+        done(len(rows))
+        return count(evidence, rows, reader.files, router.catalog)
+
+    tally = merged(map(count_chunk, reader.chunks()))
     for system in against:
         if isinstance(system, PredictionsFile):
             system.check_used_up()
-    quoter, name = Quoter(reader, evidence), evidence.name
+    return report_of(tally, panel, asked, doubter.suspects)
+
+
+def make_panel(router: Router, against: Sequence[System], asked: Asked) -> Panel:
+    """Seat a router and what it is compared with; see whether what is asked for can be said.
+
+    Raises:
+        EvaluationError: a system or the traffic cannot be used.
+
+    """
+    plan_traffic(asked.traffic or {}, router.policy, router.catalog)
+    shape = RowShape(router.classifier.labels, asked.by)
+    return Panel(router, [RoutedBy(router), *against], shape)
+
+
+def report_of(
+    tally: Tally | None,
+    panel: Panel,
+    asked: Asked,
+    suspects: Callable[[], Suspects | None] | None = None,
+) -> Report:
+    """Make a report of what was counted.
+
+    Args:
+        tally: of all rows; None if there were none.
+        panel: what was evaluated.
+        asked: what else is to be said.
+        suspects: finds labels that are probably wrong; None: they are not looked for.
+
+    Raises:
+        EvaluationError: there are no rows, or none has a field to slice by.
+
+    """
+    if tally is None:
+        raise EvaluationError("There is no row to evaluate.")
+    router = panel.router
+    planned = plan_traffic(asked.traffic or {}, router.policy, router.catalog)
+    summary = _summary(tally, panel)
+    _check_fields(summary, asked.by)
     report = Report(
         verdict=[],
-        about=_about(reader, evidence, router, policy_name, catalog_name),
-        system=name,
-        systems={system: system_report(evidence, system) for system in evidence.said},
-        slices=slices_of(evidence, name),
-        mistakes=quoter.mistakes(),
-        suspects=quoter.suspects(single_label=router.classifier.single_label),
-        money=reckon(evidence, router.catalog, volume),
-        traffic=price_traffic(planned, router.catalog, evidence) if planned else None,
+        about=_about(summary, router, asked),
+        system=summary.name,
+        systems={system: system_report(summary, system) for system in summary.systems},
+        slices=slices_of(summary),
+        mistakes=tally.best["mistakes",].rows,
+        suspects=suspects() if suspects else None,
+        money=reckon(summary, router.catalog, asked.volume),
+        traffic=price_traffic(planned, router.catalog, summary) if planned else None,
         versus=[
-            Versus(compare_systems(evidence, name, other, router.catalog), quoter.changes(other))
-            for other in list(evidence.said)[1:]
+            Versus(
+                compare_systems(summary, other, router.catalog), tally.best["changes", other].rows
+            )
+            for other in summary.systems[1:]
         ],
         notes=[],
     )
-    return msgspec.structs.replace(
-        report, verdict=list(verdict(report)), notes=list(notes(report, router, evidence.models))
-    )
+    said = list(notes(report, router, summary.models))
+    said += _notes_on_counting(summary, looked_for_suspects=suspects is not None)
+    return msgspec.structs.replace(report, verdict=list(verdict(report)), notes=said)
 
 
-def _check_fields(evidence: Evidence, by: Sequence[str]) -> None:
+def _summary(tally: Tally, panel: Panel) -> Summary:
+    shape, routes = panel.shape, [rule.route for rule in panel.router.policy.rules]
+    names = [system.name for system in panel.systems]
+    return Summary(tally, names, shape.labels, routes, shape.fields)
+
+
+def _notes_on_counting(summary: Summary, *, looked_for_suspects: bool) -> list[str]:
+    found = [
+        f"The field {field} has more than {MOST_VALUES:,} values: nothing is sliced by it."
+        for field in sorted(summary.tally.crowded)
+    ]
+    if not looked_for_suspects:
+        found.append(
+            "Labels that may be wrong were not looked for, which takes all rows at once: "
+            "evaluate a sample without --engine, or `router-ml check` it."
+        )
+    return found
+
+
+def _check_fields(summary: Summary, by: Sequence[str]) -> None:
     for field in by:
-        if evidence.values[field] == (NONE,):
+        if set(summary.tally.named(ROWS, field)) == {(NONE,)}:
             raise EvaluationError(
                 f"No row has the field {field!r}, so nothing can be sliced by it."
             )
 
 
-def _about(
-    reader: RowReader, evidence: Evidence, router: Router, policy: str, catalog: str
-) -> About:
+def _about(summary: Summary, router: Router, asked: Asked) -> About:
     from router_ml import __version__
 
-    counts = np.bincount(evidence.columns.file, minlength=len(reader.files)).tolist()
-    rows: dict[str, int] = {}
-    for path, count in zip(reader.files, counts, strict=True):
-        name = Path(path).name
-        rows[name] = rows.get(name, 0) + count
     return About(
         version=__version__,
         artifact=router.artifact.config.name,
-        policy=policy,
-        catalog=catalog,
-        files=rows,
-        rows=evidence.rows,
-        replicates=len(evidence.boot.weights) - 1,
+        policy=asked.policy_name,
+        catalog=asked.catalog_name,
+        files={name: int(rows[0]) for (name,), rows in sorted(summary.tally.named("file").items())},
+        rows=summary.rows,
+        replicates=summary.replicates,
     )
 
 
-def system_report(evidence: Evidence, name: str) -> SystemReport:
-    """Say how right a system is on n rows."""
-    said, boot, routes = evidence.said[name], evidence.boot, evidence.routes
-    right, true = evidence.right(name), evidence.truth.route
-    by_route, route_f1 = name_scores(true, said.route, len(routes), boot)
-    source = list(evidence.values).index("source")
-    labels, macro_f1 = _label_figures(evidence, said)
-    error, reliability = _calibration(evidence, said)
-    confident = np.isfinite(said.confidence).all()
+def system_report(summary: Summary, name: str) -> SystemReport:
+    """Say how right a system is."""
+    held, given, both = np.moveaxis(summary.by_route(name), 2, 0)
+    by_route, route_f1 = name_scores(held, given, both)
+    _, of_source, right_of_source = summary.slices(name, "source")
+    labels, macro_f1 = _label_figures(summary, name)
+    error, reliability = _calibration(summary, name)
+    _, unsure, _ = summary.tally.total("lacks", name)[:3]
     return SystemReport(
-        accuracy(right, boot),
-        mean_accuracy(right, evidence.columns.fields[:, source], boot),
+        accuracy(summary.right(name), summary.every),
+        mean_accuracy(right_of_source, of_source),
         route_f1,
         macro_f1,
         error,
-        confusion(true, said.route, len(routes)).tolist(),
-        dict(zip(routes, by_route, strict=True)),
+        summary.confusion(name),
+        dict(zip(summary.routes, by_route, strict=True)),
         labels,
         reliability,
-        coverage_curve(said.confidence, right, boot) if confident else [],
+        [] if unsure else _coverage(summary, name),
     )
 
 
-def _label_figures(evidence: Evidence, said: Said) -> tuple[dict[str, NameScore], Figure | None]:
-    if not said.known.all():
+def _label_figures(summary: Summary, name: str) -> tuple[dict[str, NameScore], Figure | None]:
+    unknown = summary.tally.total("lacks", name)[0]
+    if unknown:
         return {}, None
-    rows = evidence.columns.by_words
-    part = evidence.boot.among(rows)
-    columns = zip(said.probabilities[rows].T, evidence.columns.labels[rows].T, strict=True)
-    precisions = [average_precision_figure(p, y, part) for p, y in columns]
-    scores, macro = label_scores(evidence.columns.labels, said.labels, evidence.boot, precisions)
-    return dict(zip(evidence.labels, scores, strict=True)), macro
+    counted = summary.tally.named("label", name)
+    sums = summary.totals([counted[label,] for label in summary.labels])
+    precisions = [_average_precision(summary, name, label) for label in summary.labels]
+    held, said, both = np.moveaxis(sums, 2, 0)
+    scores, macro = name_scores(held, said, both, precisions)
+    return dict(zip(summary.labels, scores, strict=True)), macro
 
 
-def _calibration(evidence: Evidence, said: Said) -> tuple[Figure | None, list[Reliability]]:
-    rows = evidence.columns.by_words
-    probabilities = said.probabilities[rows]
-    if not len(probabilities) or not np.isfinite(probabilities).all():
+def _average_precision(summary: Summary, name: str, label: str) -> Figure | None:
+    """Return average precision over the rows that words decide; None if one has no probability."""
+    tally, by_words = summary.tally, summary.tally.total("log")[5]
+    steps = tally.steps.get((name, label))
+    if steps is None or steps.rows[:, 0].sum() < by_words:
+        return None
+    rows, held = np.moveaxis(summary.totals([tally.blocks["scores", name, label]])[:, 0], 2, 0)
+    return average_precision_figure(steps, rows, held)
+
+
+def _calibration(summary: Summary, name: str) -> tuple[Figure | None, list[Reliability]]:
+    counted, lacking = summary.tally.named("bins", name), summary.tally.total("lacks", name)[2]
+    if lacking or not counted:
         return None, []
-    return calibration(probabilities, evidence.columns.labels[rows], evidence.boot.among(rows))
+    sums = summary.totals([counted[label,] for label in summary.labels])
+    return calibration(*np.moveaxis(sums, 3, 0))
 
 
-def slices_of(evidence: Evidence, name: str) -> list[SliceScore]:
-    """Score every slice, those with the most excess mistakes first."""
-    right, boot, columns = evidence.right(name), evidence.boot, evidence.columns
+def _coverage(summary: Summary, name: str) -> list[Coverage]:
+    rows, right = np.moveaxis(summary.totals([summary.tally.blocks["sure", name]])[:, 0], 2, 0)
+    return coverage_curve(summary.tally.least["sure", name], rows, right)
+
+
+def slices_of(summary: Summary) -> list[SliceScore]:
+    """Score every slice of the evaluated system, those with the most excess mistakes first."""
+    right = float(ratio(summary.right(summary.name), summary.every)[0, 0])
     found = [
         score
-        for label, holds in _label_slices(evidence)
-        for score in score_slices("label", np.where(holds, 0, -1), (label,), right, boot)
+        for field in ("label", "length", "turns", *summary.fields)
+        for score in _slices_by(summary, field, right)
     ]
-    length = np.searchsorted([most for most, _ in LENGTHS], columns.size).astype(np.int32)
-    lengths = (*(words for _, words in LENGTHS), "over 1,000 bytes")
-    found += score_slices("length", length, lengths, right, boot)
-    turns = columns.several.astype(np.int32)
-    found += score_slices("turns", turns, ("one", "several"), right, boot)
-    for at, (field, values) in enumerate(evidence.values.items()):
-        if values != (NONE,) and field != "group":
-            found += score_slices(field, columns.fields[:, at], values, right, boot)
-    return sorted(found, key=lambda score: -score.excess)
+    return sorted(found, key=lambda score: (-score.excess, score.field, score.value))
 
 
-def _label_slices(evidence: Evidence) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    yield from zip(evidence.labels, evidence.columns.labels.T, strict=True)
-    yield "(none)", evidence.columns.labels.sum(axis=1) == 0
+def _slices_by(summary: Summary, field: str, right: float) -> list[SliceScore]:
+    values, rows, held = summary.slices(summary.name, field)
+    if not values or values == [NONE]:
+        return []
+    return score_slices(field, values, rows, held, right)

@@ -1,4 +1,7 @@
-"""Figures of n judged rows, each with its bootstrap interval; arrays in, figures out.
+"""Figures of judged rows, each with its bootstrap interval; sums in, figures out.
+
+Every array [1 + replicates, …] has sums over the rows as they are, then over each resample of
+them (`intervals`).
 
 As scikit-learn defines them where it has them: precision, recall and F1 with nothing to
 divide by are 0; average precision is the area under the precision-recall curve as a step
@@ -14,14 +17,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from router_ml.evaluation.intervals import Bootstrap, Figure, Floats, figure_of, figures_of, ratio
+from router_ml.evaluation.intervals import Figure, Floats, figure_of, figures_of, ratio
+from router_ml.evaluation.tally import UNITS, Steps
 
 CALIBRATION_BINS = 15
 COVERAGES = 20
 """At most so many points has the curve of accuracy against coverage."""
-_SCORE_BINS = 256
-"""Into so many bins of equal weight probabilities are rounded for resamples of AP; the figure
-itself is of the probabilities as they are."""
+_EDGES = 1 / (1 + np.exp(-np.linspace(-12, 12, 97)))
+GRID = len(_EDGES) + 1
+"""Into so many bins, of a quarter of a logit, probabilities are rounded for the curve of accuracy
+against coverage and for the interval of average precision; the figure itself is of the
+probabilities as they are."""
 
 
 class NameScore(msgspec.Struct, frozen=True):
@@ -57,76 +63,38 @@ class Coverage(msgspec.Struct, frozen=True):
     accuracy: Figure
 
 
-def accuracy(right: NDArray[np.bool_], boot: Bootstrap) -> Figure:
-    """Return the share of right rows.
-
-    Args:
-        right: [n].
-        boot: resamples of those n rows.
-
-    """
-    return figure_of(ratio(boot.totals(right), boot.totals())[:, 0])
+def grid_of(probability: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the bins of probabilities, below `GRID`."""
+    return _EDGES.searchsorted(probability, side="right")
 
 
-def mean_accuracy(right: NDArray[np.bool_], codes: NDArray[Any], boot: Bootstrap) -> Figure:
+def accuracy(right: Floats, rows: Floats) -> Figure:
+    """Return the share of right rows, [1 + replicates, 1] each."""
+    return figure_of(ratio(right, rows)[:, 0])
+
+
+def mean_accuracy(right: Floats, rows: Floats) -> Figure:
     """Return the mean of the accuracies of several parts, each part counting the same.
 
     Args:
-        right: [n].
-        codes: int [n], each row's part.
-        boot: resamples of those n rows.
+        right, rows: of each part, [1 + replicates, parts].
 
     """
-    weight = 1 / np.bincount(codes)[codes]  # a part's rows weigh one together
-    return figure_of(ratio(boot.totals(right * weight), boot.totals(weight))[:, 0])
-
-
-def confusion(true: NDArray[Any], given: NDArray[Any], size: int) -> NDArray[np.int64]:
-    """Count rows by true name (down) and given name (across), [size, size]."""
-    counts = np.bincount(true.astype(np.int64) * size + given, minlength=size * size)
-    return counts.reshape(size, size)
+    size = rows[0]  # a part's rows weigh one together
+    return figure_of(ratio((right / size).sum(axis=1), (rows / size).sum(axis=1)))
 
 
 def name_scores(
-    true: NDArray[Any], given: NDArray[Any], size: int, boot: Bootstrap
-) -> tuple[list[NameScore], Figure]:
-    """Score names of which each row truly has one and was given one, and their macro-F1.
-
-    Args:
-        true, given: int [n], below `size`.
-        size: how many names there are.
-        boot: resamples of those n rows.
-
-    """
-    held, said = boot.totals(cells=true, size=size), boot.totals(cells=given, size=size)
-    return _scores(held, said, boot.totals(true == given, true, size))
-
-
-def label_scores(
-    true: NDArray[np.bool_],
-    given: NDArray[np.bool_],
-    boot: Bootstrap,
-    precisions: Sequence[Figure | None] = (),
-) -> tuple[list[NameScore], Figure]:
-    """Score labels of which each row has any number, and their macro-F1.
-
-    Args:
-        true, given: [n, labels].
-        boot: resamples of those n rows.
-        precisions: the labels' average precisions; by default there are none.
-
-    """
-    held, said, both = (
-        np.concatenate([boot.totals(column) for column in part.T], axis=1)
-        for part in (true, given, true & given)
-    )
-    return _scores(held, said, both, precisions)
-
-
-def _scores(
     held: Floats, said: Floats, both: Floats, precisions: Sequence[Figure | None] = ()
 ) -> tuple[list[NameScore], Figure]:
-    """Turn counts [1 + replicates, names] into scores; macro-F1 is over names that rows have."""
+    """Score names by the rows that carry them, and their macro-F1 over those that rows have.
+
+    Args:
+        held, said, both: rows that carry a name, that were said to, and both,
+            [1 + replicates, names].
+        precisions: the names' average precisions; by default there are none.
+
+    """
     f1 = 2 * both / np.maximum(1, held + said)
     columns = (both / np.maximum(1, said), both / np.maximum(1, held), f1)
     precision, recall, f = (figures_of(column) for column in columns)
@@ -140,17 +108,10 @@ def _scores(
     return scores, figure_of(macro)
 
 
-def average_precision(probability: NDArray[Any], true: NDArray[np.bool_]) -> float:
-    """Return the average precision of one label's probabilities; NaN if no row carries it.
-
-    Args:
-        probability: float [n].
-        true: [n].
-
-    """
-    _, cells = np.unique(probability, return_inverse=True)
-    rows, held = np.bincount(cells), np.bincount(cells, true)
-    return float(_step_area(rows[None].astype(np.float64), held[None].astype(np.float64))[0])
+def average_precision(steps: Steps) -> float:
+    """Return the average precision of one label's probabilities; NaN if no row carries it."""
+    rows, held = steps.rows.T.astype(np.float64)
+    return float(_step_area(rows[None], held[None])[0])
 
 
 def _step_area(rows: Floats, true: Floats) -> Floats:
@@ -161,46 +122,39 @@ def _step_area(rows: Floats, true: Floats) -> Floats:
     return ratio(area, true.sum(axis=1))
 
 
-def average_precision_figure(
-    probability: NDArray[Any], true: NDArray[np.bool_], boot: Bootstrap
-) -> Figure | None:
-    """Return average precision with its interval; None if no row carries the label."""
-    if not true.any() or np.isnan(probability).any():
+def average_precision_figure(steps: Steps, rows: Floats, held: Floats) -> Figure | None:
+    """Return average precision with its interval; None if no row carries the label.
+
+    Args:
+        steps: the different probabilities.
+        rows, held: how many there are, and how many carry the label, [1 + replicates, GRID].
+
+    """
+    if not held[0].any():
         return None
-    edges = np.unique(np.quantile(probability, np.linspace(0, 1, _SCORE_BINS + 1)))
-    cells, size = np.searchsorted(edges, probability), len(edges)
-    areas = _step_area(boot.totals(cells=cells, size=size), boot.totals(true, cells, size))
-    return figure_of(areas, average_precision(probability, true))
+    return figure_of(_step_area(rows, held), average_precision(steps))
 
 
-def calibration(
-    probabilities: NDArray[Any], true: NDArray[np.bool_], boot: Bootstrap
-) -> tuple[Figure, list[Reliability]]:
+def calibration(count: Floats, said: Floats, held: Floats) -> tuple[Figure, list[Reliability]]:
     """Return the expected calibration error, and the reliability of all probabilities.
 
     The error is that of Naeini et al. (2015), 15 bins of equal width, the mean over labels;
     the reliability curve takes the labels together.
 
     Args:
-        probabilities: float [n, labels].
-        true: [n, labels].
-        boot: resamples of those n rows.
+        count, said, held: how many probabilities there are, their sum in `UNITS`, and how many
+            of their labels hold, [1 + replicates, labels, bins].
 
     """
-    bins = CALIBRATION_BINS
-    errors, sums = [], []
-    for p, y in zip(probabilities.T, true.T, strict=True):
-        cells = np.minimum((p * bins).astype(np.int64), bins - 1)
-        count, said, held = (boot.totals(values, cells, bins) for values in (None, p, y))
-        errors.append(np.abs(said - held).sum(axis=1) / np.maximum(1, count.sum(axis=1)))
-        sums.append((count, said, held))
-    count, said, held = (np.sum(parts, axis=0) for parts in zip(*sums, strict=True))
+    said = said / UNITS
+    errors = np.abs(said - held).sum(axis=2) / np.maximum(1, count.sum(axis=2))
+    count, said, held = (part.sum(axis=1) for part in (count, said, held))
     figures = figures_of(ratio(held, count))
     curve = [
         Reliability(float(said[0, at] / count[0, at]), figures[at], int(count[0, at]))
         for at in np.flatnonzero(count[0])
     ]
-    return _centred(np.mean(errors, axis=0)), curve
+    return _centred(errors.mean(axis=1)), curve
 
 
 def _centred(resampled: Floats) -> Figure:
@@ -209,28 +163,28 @@ def _centred(resampled: Floats) -> Figure:
     return figure_of(np.concatenate((resampled[:1], np.maximum(0, resampled[1:] - growth))))
 
 
-def coverage_curve(
-    confidence: NDArray[Any], right: NDArray[np.bool_], boot: Bootstrap
-) -> list[Coverage]:
+def coverage_curve(least: NDArray[np.float32], rows: Floats, right: Floats) -> list[Coverage]:
     """Return how right the decisions are that were made with at least some confidence.
 
     Args:
-        confidence: float [n], in [0, 1].
-        right: [n].
-        boot: resamples of those n rows.
+        least: the least confidence in each bin, [GRID].
+        rows, right: of each bin, [1 + replicates, GRID].
 
     """
-    levels = np.unique(confidence)
-    if len(levels) > COVERAGES:
-        shares = np.arange(COVERAGES) / COVERAGES
-        levels = np.unique(np.quantile(confidence, shares, method="lower"))
-    cells = np.searchsorted(levels, confidence, side="right") - 1
-    kept, held = (
-        boot.totals(values, cells, len(levels))[:, ::-1].cumsum(axis=1)[:, ::-1]
-        for values in (None, right)
-    )
+    levels = _levels(rows[0])
+    kept, held = (part[:, ::-1].cumsum(axis=1)[:, ::-1][:, levels] for part in (rows, right))
     figures = figures_of(ratio(held, kept))
     return [
-        Coverage(float(levels[at]), float(kept[0, at] / kept[0, 0]), figures[at])
-        for at in range(len(levels))
+        Coverage(float(least[level]), float(kept[0, at] / rows[0].sum()), figures[at])
+        for at, level in enumerate(levels.tolist())
     ]
+
+
+def _levels(rows: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Choose bins with rows; of many, those in which another twentieth of the rows begins."""
+    levels = np.flatnonzero(rows)
+    if len(levels) > COVERAGES:
+        below = rows.cumsum()
+        starts = np.arange(COVERAGES) / COVERAGES * below[-1]
+        levels = np.unique(below.searchsorted(starts, side="right"))
+    return levels

@@ -6,13 +6,16 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from router_ml.evaluation.facts import Quote, Report
+from router_ml.evaluation.facts import About, Report
 from router_ml.evaluation.intervals import Figure
+from router_ml.evaluation.quotes import Quote
 from router_ml.evaluation.scores import NameScore
 from router_ml.evaluation.words import amount, dollars, number, percent
 
 MOST_SLICES = 25
 """So many slices are listed, the worst first; the JSON has all."""
+_MOST_FILES = 50
+"""So many files are named; of more, the JSON names all."""
 
 
 class Grid(NamedTuple):
@@ -285,6 +288,12 @@ def _suspects(report: Report) -> Section:
     return Section("suspects", "Labels that may be wrong", text, [grid], found.quotes)
 
 
+def _files(about: About) -> list[tuple[str, str]]:
+    if len(about.files) > _MOST_FILES:
+        return [("files", f"{len(about.files):,}"), ("rows", f"{about.rows:,}")]
+    return [(name, f"{count:,} rows") for name, count in about.files.items()]
+
+
 def _about(report: Report) -> Grid:
     about = report.about
     rows = [
@@ -292,7 +301,7 @@ def _about(report: Report) -> Grid:
         ("artifact", about.artifact),
         ("policy", about.policy),
         ("catalog", about.catalog),
-        *((name, f"{count:,} rows") for name, count in about.files.items()),
+        *_files(about),
         ("intervals", f"95%, percentile bootstrap, {about.replicates:,} resamples"),
     ]
     return Grid("What was evaluated", ("", ""), rows)

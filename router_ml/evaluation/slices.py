@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from router_ml.evaluation.intervals import Bootstrap, Figure, figures_of, ratio
+from router_ml.evaluation.intervals import Figure, Floats, figures_of, ratio
 from router_ml.examples import Example
 
 MOST_SLICES = 200
@@ -89,32 +88,23 @@ def slice_accuracy(examples: Sequence[Example], right: Sequence[bool]) -> dict[s
 
 
 def score_slices(
-    field: str,
-    codes: NDArray[np.int32],
-    values: Sequence[str],
-    right: NDArray[np.bool_],
-    boot: Bootstrap,
+    field: str, values: Sequence[str], rows: Floats, right: Floats, accuracy: float
 ) -> list[SliceScore]:
-    """Score the slices that a field cuts n rows into, those with the most rows if many.
+    """Score the slices that a field cuts rows into, those with the most rows if many.
 
     Args:
         field: its name.
-        codes: int [n], each row's value; a negative one: the row is in no slice.
         values: their names.
-        right: bool [n], which rows took the right route.
-        boot: resamples of those rows.
+        rows, right: of each slice, and those of them that took the right route,
+            [1 + replicates, values].
+        accuracy: on all rows.
 
     """
-    rows = np.bincount(codes[codes >= 0], minlength=len(values))
-    kept = np.argsort(-rows, kind="stable")[:MOST_SLICES]
-    place = np.full(len(values) + 1, len(kept))  # the last: those not kept, and in no slice
-    place[kept] = np.arange(len(kept))
-    cells, size = place[codes], len(kept) + 1
-    counted, held = boot.totals(cells=cells, size=size), boot.totals(right, cells, size)
-    excess = counted[0] * right.mean() - held[0]
-    figures = figures_of(ratio(held, counted))
+    kept = np.argsort(-rows[0], kind="stable")[:MOST_SLICES]
+    figures = figures_of(ratio(right[:, kept], rows[:, kept]))
+    excess = rows[0] * accuracy - right[0]
     return [
-        SliceScore(field, values[at], int(rows[at]), figures[n], float(excess[n]))
-        for n, at in enumerate(kept.tolist())
-        if rows[at]
+        SliceScore(field, values[at], int(rows[0, at]), figure, float(excess[at]))
+        for at, figure in zip(kept.tolist(), figures, strict=True)
+        if rows[0, at]
     ]

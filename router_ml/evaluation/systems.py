@@ -146,7 +146,7 @@ class PredictionsFile:
     """Somebody's answers, JSON Lines as `router-ml classify` writes them.
 
     A line is what `Reader.read` reads of a mapping. It belongs to the row of the same `id`
-    or, where the first line has none, to the row at the same place.
+    or, where the first line has none (`by_id` is False), to the row at the same place.
     """
 
     def __init__(self, path: Path, router: Router) -> None:
@@ -158,19 +158,19 @@ class PredictionsFile:
         """
         self.name, self._path = path.name, path
         self._answers: dict[str | int, Answer] = {}
-        self._by_id = False
+        self.by_id = False
         self._next = 0
         reader = Reader(router)
         for number, line in read_objects(path):
-            self._by_id = self._by_id or (not self._answers and "id" in line)
+            self.by_id = self.by_id or (not self._answers and "id" in line)
             self._answers[self._key(number, line)] = self._read(reader, number, line)
         if not self._answers:
             raise DataError(path, None, "the file has no rows.")
 
     def _key(self, number: int, line: Mapping[str, Any]) -> str | int:
-        if self._by_id and "id" not in line:
+        if self.by_id and "id" not in line:
             raise DataError(self._path, number, "the line has no `id`, but the first has.")
-        return str(line["id"]) if self._by_id else len(self._answers)
+        return str(line["id"]) if self.by_id else len(self._answers)
 
     def _read(self, reader: Reader, number: int, line: Mapping[str, Any]) -> Answer:
         try:
@@ -188,10 +188,10 @@ class PredictionsFile:
         return [self._answer(row) for row in rows]
 
     def _answer(self, row: Row) -> Answer:
-        key = str(row.example.id) if self._by_id else self._next
+        key = str(row.example.id) if self.by_id else self._next
         self._next += 1
         if key not in self._answers:
-            where = f"whose id is {key!r}" if self._by_id else f"number {self._next}"
+            where = f"whose id is {key!r}" if self.by_id else f"number {self._next}"
             raise DataError(self._path, None, f"has no prediction for the row {where}.")
         return self._answers[key]
 
@@ -202,7 +202,7 @@ class PredictionsFile:
             DataError: some are, so that they are hardly those of these rows.
 
         """
-        if not self._by_id and self._next < len(self._answers):
+        if not self.by_id and self._next < len(self._answers):
             raise DataError(
                 self._path,
                 None,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import msgspec
-import numpy as np
 
 from router_ml.catalog import Catalog
 from router_ml.errors import EvaluationError
-from router_ml.evaluation.evidence import Evidence
+from router_ml.evaluation.summary import Summary
 from router_ml.policy import Policy
 
 CLASSIC = {"general": 0.80, "vision": 0.10, "math": 0.05, "chinese": 0.05}
@@ -118,16 +118,16 @@ def _part(
     return TrafficPart(route, share, model, catalog.models[model].output_price)
 
 
-def price_traffic(parts: Sequence[TrafficPart], catalog: Catalog, evidence: Evidence) -> Traffic:
+def price_traffic(parts: Sequence[TrafficPart], catalog: Catalog, summary: Summary) -> Traffic:
     """Reckon what a traffic costs by the output prices of the catalog.
 
     Args:
         parts: of the traffic, as planned.
         catalog: has the prices and the baseline.
-        evidence: how the evaluated system treats requests of each route.
+        summary: how the evaluated system treats requests of each route.
 
     """
-    routed = _routed_prices(evidence, catalog)
+    routed = _routed_prices(summary, catalog)
     known = [part.share * routed[part.route] for part in parts if part.route in routed]
     return Traffic(
         parts=[
@@ -140,13 +140,12 @@ def price_traffic(parts: Sequence[TrafficPart], catalog: Catalog, evidence: Evid
     )
 
 
-def _routed_prices(evidence: Evidence, catalog: Catalog) -> dict[str, float]:
-    """Return true route -> the mean output price of what its requests got."""
-    known = [catalog.models.get(model) for model in evidence.models]
-    price = np.array([np.nan if model is None else model.output_price for model in known])
-    said = evidence.said[evidence.name]
-    size = len(evidence.routes)
-    rows = np.bincount(evidence.truth.route, minlength=size)
-    sums = np.bincount(evidence.truth.route, price[said.model], size)
-    usable = np.flatnonzero((rows > 0) & np.isfinite(sums))
-    return {evidence.routes[at]: float(sums[at] / rows[at]) for at in usable}
+def _routed_prices(summary: Summary, catalog: Catalog) -> dict[str, float]:
+    """Return true route -> the mean output price of what its requests got, where it is known."""
+    rows: dict[str, int] = defaultdict(int)
+    sums: dict[str, float] = defaultdict(float)
+    for (true, _, model), counts in sorted(summary.tally.named("got").items()):
+        known = catalog.models.get(model)
+        rows[true] += int(counts[0])
+        sums[true] += int(counts[0]) * (math.nan if known is None else known.output_price)
+    return {true: sums[true] / rows[true] for true in rows if math.isfinite(sums[true])}

@@ -32,21 +32,35 @@ def open_bytes(path: Path | str) -> Iterator[BinaryIO]:
 
     """
     try:
-        with Path(path).open("rb") as raw:
-            start = raw.peek(4)[:4]
-            if start.startswith(_GZIP):
-                with gzip.open(raw) as file:
-                    yield file  # type: ignore[misc]  # a GzipFile reads as a BinaryIO does
-            elif start.startswith(_ZSTD):
-                yield _zstd(raw)
-            else:
-                yield raw
+        with Path(path).open("rb") as raw, unpacked(path, raw) as file:
+            yield file
+    except OSError as error:
+        raise DataError(path, None, f"cannot be read: {error.strerror or error}.") from error
+
+
+@contextmanager
+def unpacked(path: Path | str, raw: io.BufferedReader) -> Iterator[BinaryIO]:
+    """Decompress an open file if its first bytes say gzip or zstd; `path` is for errors.
+
+    Raises:
+        DataError: its stream is broken or cut short.
+
+    """
+    try:
+        start = raw.peek(4)[:4]
+        if start.startswith(_GZIP):
+            with gzip.open(raw) as file:
+                yield file  # type: ignore[misc]  # a GzipFile reads as a BinaryIO does
+        elif start.startswith(_ZSTD):
+            yield _zstd(raw)
+        else:
+            yield raw
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(path, None, "the gzip stream is broken or cut short.") from error
     except OSError as error:
         if error.errno is None:  # pyarrow's own
             raise DataError(path, None, "the zstd stream is broken or cut short.") from error
-        raise DataError(path, None, f"cannot be read: {error.strerror or error}.") from error
+        raise
 
 
 def _zstd(raw: BinaryIO) -> BinaryIO:
@@ -132,14 +146,27 @@ def read_csv(path: Path | str) -> Iterator[Row]:
         DataError: the file cannot be read, or its header names a column twice.
 
     """
-    with open_bytes(path) as file, _long_cells():
-        lines = io.TextIOWrapper(file, "utf-8-sig", errors="replace", newline="")
-        first = lines.readline(LONGEST)
-        delimiter = max(",;\t", key=first.count)
+    with open_bytes(path) as file, csv_table(path, file) as (_, rows):
+        yield from rows
+
+
+@contextmanager
+def csv_table(path: Path | str, file: BinaryIO) -> Iterator[tuple[list[str], Iterator[Row]]]:
+    """Yield the columns of an open CSV or TSV file, and its rows; see `read_csv`.
+
+    Raises:
+        DataError: its header names a column twice, or none.
+
+    """
+    lines = io.TextIOWrapper(file, "utf-8-sig", errors="replace", newline="")
+    first = lines.readline(LONGEST)
+    delimiter = max(",;\t", key=first.count)
+    with _long_cells():
         header = next(csv.reader([first], delimiter=delimiter), [])
         if len(set(header)) < len(header) or not any(header):
             raise DataError(path, 1, "the first line must name the columns, each once.")
-        yield from _csv_rows(path, header, csv.reader(lines, delimiter=delimiter))
+        yield header, _csv_rows(path, header, csv.reader(lines, delimiter=delimiter))
+    lines.detach()  # whoever opened the file closes it
 
 
 def _csv_rows(path: Path | str, header: list[str], reader: Any) -> Iterator[Row]:

@@ -40,6 +40,11 @@ class Skipped:
         if len(self.first) < self._keep:
             self.first.append(error)
 
+    def add(self, other: Skipped) -> None:
+        """Count those that somebody else passed over."""
+        self.count += other.count
+        self.first = [*self.first, *other.first][: self._keep]
+
 
 def read_log(
     sources: Iterable[Path | str],

@@ -1,0 +1,428 @@
+"""What a worker does with a fragment: read, decide, write, and say that it is finished.
+
+The output has the columns of the input and, of each row that can be read,
+
+    predicted_route          string
+    predicted_model          string; null where the policy names none
+    predicted_labels         list of strings
+    predicted_reason         string, a `router_ml.types.Reason`
+    predicted_confidence     float
+    predicted_probabilities  struct: label -> float; null where there was no text to judge
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pyarrow import dataset
+
+from router_ml.artifact import Artifact
+from router_ml.batch.decisions import Decisions, decide
+from router_ml.batch.fragments import Fragment, said
+from router_ml.batch.manifest import BAD, PARTIAL, Finished, Output
+from router_ml.batch.reading import Bad, Batch, Columns, read_batches, rows_of, unit
+from router_ml.batch.texts import Texts, joined, texts_of_prompts, texts_of_requests
+from router_ml.catalog import Catalog
+from router_ml.classifier import PackedTexts, Probabilities
+from router_ml.errors import BatchError, DataError
+from router_ml.evaluation.costs import COUNT_KEYS, OUTPUT_TOKENS, Bill, tokens_of
+from router_ml.examples import request_of
+from router_ml.logs import Mapping, Row
+from router_ml.logs.layouts import recognise
+from router_ml.logs.mapping import decoded
+from router_ml.policy import Fact, Policy
+from router_ml.request import Request, Turn, approximate_tokens
+from router_ml.router import Router
+
+PREDICTED = "predicted_"
+ROUTE = f"{PREDICTED}route"
+DAY_OF = "day_of_"
+_ADDED = ("route", "model", "labels", "reason", "confidence", "probabilities")
+_SHOWN = 1 << 16
+"""Characters that are kept of a bad row."""
+
+
+class Job(NamedTuple):
+    """What every worker of a run needs.
+
+    Attributes:
+        artifact: read and verified once, for all of them.
+        policy, catalog: as of a Router.
+        mapping: where rows keep what they say.
+        columns: of JSON Lines.
+        output: the directory.
+        by: "route", "day:COLUMN", or "" for files beside each other.
+
+    """
+
+    artifact: Artifact
+    policy: Policy
+    catalog: Catalog
+    mapping: Mapping
+    columns: Columns
+    output: Output
+    by: str
+
+
+class _Known(NamedTuple):
+    """The rows of a batch that can be read, and what is read of them.
+
+    Attributes:
+        table: the columns as they were, [n].
+        texts: [n].
+        facts: of each; None where the policy asks for none and none has parts.
+        bad: the rows that are none.
+
+    """
+
+    table: pa.Table
+    texts: Texts
+    facts: list[frozenset[Fact]] | None
+    bad: Sequence[Bad]
+
+
+class Classifying:
+    """A worker with a classifier of its own."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._router = Router(job.artifact, job.policy, job.catalog)
+        self._time = job.by.removeprefix("day:")
+
+    def __call__(self, fragment: Fragment) -> Finished:
+        """Classify a fragment; its output appears as a whole.
+
+        Raises:
+            DataError: the fragment cannot be read.
+            BatchError: the output cannot be written.
+
+        """
+        name = f"{fragment.fingerprint}-{secrets.token_hex(4)}"
+        output = self._job.output
+        try:
+            tally = _Tally(self._router)
+            with _written(output), self._bad_rows(fragment, name) as write_bad:
+                self._write(fragment, name, tally, write_bad)
+            with _written(output):
+                finished = tally.finished(fragment, output.publish(name))
+                output.record(finished)
+                return finished
+        finally:
+            output.discard(name)
+
+    def _write(self, fragment: Fragment, name: str, tally: _Tally, write_bad: Any) -> None:
+        tables = self._tables(fragment, tally, write_bad)
+        first = next(tables, None)
+        if first is None:
+            return
+        batches = (batch for table in _chain(first, tables) for batch in table.to_batches())
+        system, path = self._job.output.place(PARTIAL, name)
+        dataset.write_dataset(
+            batches,
+            path,
+            schema=first.schema,
+            format="parquet",
+            filesystem=system,
+            partitioning=self._partitioning(first.schema),
+            basename_template=f"{fragment.fingerprint}-{{i}}.parquet",
+            use_threads=False,
+            max_partitions=1 << 16,
+            max_open_files=256,
+            min_rows_per_group=1 << 14,
+            max_rows_per_group=1 << 17,
+            existing_data_behavior="overwrite_or_ignore",
+        )
+
+    def _partitioning(self, schema: pa.Schema) -> Any:
+        if not self._job.by:
+            return None
+        column = ROUTE if self._job.by == "route" else f"{DAY_OF}{self._time}"
+        return dataset.partitioning(pa.schema([schema.field(column)]), flavor="hive")
+
+    def _tables(self, fragment: Fragment, tally: _Tally, write_bad: Any) -> Iterator[pa.Table]:
+        """Yield what is to be written, batch by batch."""
+        for batch in read_batches(fragment, self._job.columns):
+            known = self._read(fragment, batch)
+            write_bad(known.bad)
+            tally.bad += len(known.bad)
+            if known.table.num_rows:
+                yield self._decided(fragment, known, tally)
+
+    def _decided(self, fragment: Fragment, known: _Known, tally: _Tally) -> pa.Table:
+        probabilities = _probabilities(self._router, known.texts)
+        found = decide(self._router, probabilities, known.texts.speaks, known.facts)
+        tally.add(known, found)
+        table = known.table
+        if self._job.by.startswith("day:"):
+            table = table.append_column(f"{DAY_OF}{self._time}", days(fragment, table, self._time))
+        _check_names(fragment, table.column_names)
+        return _with_predictions(table, self._router, found, probabilities, known.texts.speaks)
+
+    def _read(self, fragment: Fragment, batch: Batch) -> _Known:
+        """Find what the rows of a batch say: of plain prompts by column, else row by row."""
+        plain = _plain(batch.table, self._job.mapping)
+        requests, hard, bad = self._requests(fragment, batch, np.flatnonzero(~plain))
+        good = np.sort(np.concatenate((np.flatnonzero(plain), hard)))
+        table = batch.table if len(good) == len(plain) else batch.table.take(pa.array(good))
+        parts = [(np.searchsorted(good, hard), _texts(requests))] if requests else []
+        if plain.any() or not parts:
+            rows = np.searchsorted(good, np.flatnonzero(plain))
+            parts.insert(0, (rows, texts_of_prompts(_prompts(batch.table, plain))))
+        texts = joined(parts, len(good))
+        facts = self._facts(table, dict(zip(parts[-1][0].tolist(), requests, strict=False)))
+        return _Known(table, texts, facts, [*batch.bad, *bad])
+
+    def _requests(
+        self, fragment: Fragment, batch: Batch, rows: NDArray[np.int64]
+    ) -> tuple[list[Request], NDArray[np.int64], list[Bad]]:
+        """Read rows one by one; return the requests, where they are, and what is none."""
+        requests: list[Request] = []
+        good: list[int] = []
+        bad: list[Bad] = []
+        given = rows_of(batch.table.take(pa.array(rows)))
+        for row, data in zip(rows.tolist(), given, strict=True):
+            place = batch.places[row]
+            known = recognise(Row(fragment.path, place, dict(data)), self._job.mapping)
+            try:
+                if known.problem is not None:
+                    raise known.error()
+                requests.append(request_of(fragment.path, place, known.data))
+                good.append(row)
+            except DataError as error:
+                bad.append(Bad(place, error.problem, _shown(data)))
+        return requests, np.array(good, np.int64), bad
+
+    def _facts(self, table: pa.Table, requests: dict[int, Request]) -> list[frozenset[Fact]] | None:
+        if not self._router.decider.conditions:
+            if not any(each.has_image or each.has_audio for each in requests.values()):
+                return None
+            nothing: frozenset[Fact] = frozenset()
+            facts = [nothing] * table.num_rows
+            for row, request in requests.items():
+                facts[row] = self._router.facts_of(request)
+            return facts
+        prompts = table.column("prompt").to_pylist() if "prompt" in table.column_names else []
+        said = (requests.get(row) or _prompt(prompts[row]) for row in range(table.num_rows))
+        return [self._router.facts_of(request) for request in said]
+
+    @contextmanager
+    def _bad_rows(self, fragment: Fragment, name: str) -> Iterator[Any]:
+        """Yield what writes bad rows; the file is made with the first of them."""
+        system, path = self._job.output.place(PARTIAL, name, BAD, f"{fragment.fingerprint}.jsonl")
+        streams: list[Any] = []
+
+        def write(bad: Sequence[Bad]) -> None:
+            if bad and not streams:
+                system.create_dir(path.rpartition("/")[0])
+                streams.append(system.open_output_stream(path))
+            for each in bad:
+                streams[0].write(_origin(fragment, each))
+
+        try:
+            yield write
+        finally:
+            for stream in streams:
+                stream.close()
+
+
+def _check_names(fragment: Fragment, names: Sequence[str]) -> None:
+    """Check that no column of the input has the name of one that is added."""
+    taken = [name for name, count in Counter(names).items() if count > 1]
+    taken += [
+        name for name in names if name.removeprefix(PREDICTED) in _ADDED and name not in _ADDED
+    ]
+    for name in taken:
+        raise DataError(fragment.path, None, f"has a column {name!r} already: take it out first.")
+
+
+def _chain(first: pa.Table, others: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    yield first
+    yield from others
+
+
+def _origin(fragment: Fragment, bad: Bad) -> bytes:
+    found = {
+        "file": fragment.path,
+        unit(fragment): bad.place,
+        "problem": bad.problem,
+        "row": bad.text[:_SHOWN],
+    }
+    return msgspec.json.encode(found) + b"\n"
+
+
+def _shown(data: dict[str, Any]) -> str:
+    return msgspec.json.encode(data, enc_hook=str).decode()
+
+
+@contextmanager
+def _written(output: Output) -> Iterator[None]:
+    """Say in one sentence that the output cannot be written; reading says so itself."""
+    try:
+        yield
+    except OSError as error:
+        raise BatchError(
+            f"{output.uri}: cannot be written: {said(error)}. What is finished stays; run the same "
+            "again to go on."
+        ) from error
+
+
+def _plain(table: pa.Table, mapping: Mapping) -> NDArray[np.bool_]:
+    """Say which rows are a plain `prompt` and nothing that would have to be looked at."""
+    names = table.column_names
+    is_text = "prompt" in names and _is_text(table.schema.field("prompt").type)
+    if mapping or not is_text:
+        return np.zeros(table.num_rows, bool)
+    plain = table.column("prompt").is_valid()
+    if "messages" in names:
+        plain = pc.and_(plain, table.column("messages").is_null())
+    return np.asarray(plain.to_numpy(), bool)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _prompts(table: pa.Table, plain: NDArray[np.bool_]) -> pa.Array:
+    if not table.num_rows or not plain.any():
+        return pa.array([], pa.string())
+    column = table.column("prompt").combine_chunks()
+    return column if plain.all() else column.filter(pa.array(plain))
+
+
+def _texts(requests: Sequence[Request]) -> Texts:
+    return texts_of_requests(requests, (approximate_tokens(request) for request in requests))
+
+
+def _prompt(text: str) -> Request:
+    return Request((Turn("user", text),))
+
+
+def _probabilities(router: Router, texts: Texts) -> Probabilities:
+    """Return float32 [n, labels]; zeros where nothing is said."""
+    found = np.zeros((len(texts.speaks), len(router.classifier.labels)), np.float32)
+    rows = np.flatnonzero(texts.speaks)
+    asked = PackedTexts(texts.packed.data, texts.packed.starts[rows], texts.packed.lengths[rows])
+    found[rows] = router.classifier.probabilities_packed(asked)
+    return found
+
+
+def _with_predictions(
+    table: pa.Table,
+    router: Router,
+    found: Decisions,
+    probabilities: Probabilities,
+    speaks: NDArray[np.bool_],
+) -> pa.Table:
+    which = pa.array(found.which)
+    text = pa.string()
+    said = {
+        "route": pa.array([each.route for each in found.outcomes], text).take(which),
+        "model": pa.array([each.model for each in found.outcomes], text).take(which),
+        "labels": pa.array([each.labels for each in found.outcomes], pa.list_(text)).take(which),
+        "reason": pa.array([each.reason.value for each in found.outcomes], text).take(which),
+        "confidence": pa.array(found.confidence.astype(np.float32)),
+        "probabilities": pa.StructArray.from_arrays(
+            [pa.array(np.ascontiguousarray(column)) for column in probabilities.T],
+            [*router.classifier.labels],
+            mask=pa.array(~speaks),
+        ),
+    }
+    for name in _ADDED:
+        table = table.append_column(f"{PREDICTED}{name}", said[name])
+    return table
+
+
+def days(fragment: Fragment, table: pa.Table, column: str) -> pa.Array:
+    """Return the day of each row as text, null where it has none: 2026-11-25, in UTC.
+
+    A time is a timestamp or a date, seconds, milli- or microseconds since 1970, or text that
+    begins with the day.
+
+    Raises:
+        DataError: there is no such column, or it is of another type.
+
+    """
+    if column not in table.column_names:
+        raise DataError(fragment.path, None, f"has no column {column!r} to take the day from.")
+    times = table.column(column).combine_chunks()
+    kind = times.type
+    if _is_text(kind):
+        start = pc.utf8_slice_codeunits(times, 0, 10)
+        is_day = pc.match_substring_regex(start, r"^\d{4}-\d{2}-\d{2}$")
+        return pc.if_else(is_day, start, pa.scalar(None, start.type)).cast(pa.string())
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        times = _since_1970(times)
+    elif not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+        raise DataError(fragment.path, None, f"{column!r} is {kind}, which is no time.")
+    return times.cast(pa.timestamp("s"), safe=False).cast(pa.date32()).cast(pa.string())
+
+
+def _since_1970(numbers: pa.Array) -> pa.Array:
+    seconds = numbers.cast(pa.float64())
+    for _ in range(3):  # from micro- or nanoseconds down to seconds
+        seconds = pc.if_else(pc.greater(seconds, 1e11), pc.divide(seconds, 1000), seconds)
+    return pc.floor(seconds).cast(pa.int64(), safe=False).cast(pa.timestamp("s"))
+
+
+class _Tally:
+    """What a fragment comes to."""
+
+    def __init__(self, router: Router) -> None:
+        self._catalog = router.catalog
+        self.rows, self.bad = 0, 0
+        self.routes: Counter[str] = Counter()
+        self.cost, self.baseline_cost = 0.0, 0.0
+
+    def add(self, known: _Known, found: Decisions) -> None:
+        """Count some rows."""
+        self.rows += known.table.num_rows
+        rows = np.bincount(found.which, minlength=len(found.outcomes)).tolist()
+        for outcome, count in zip(found.outcomes, rows, strict=True):
+            self.routes[outcome.route] += count
+        bill = Bill(_tokens(known))
+        models = [outcome.model for outcome in found.outcomes]
+        self.cost += float(np.nansum(bill.on(models, found.which, self._catalog)))
+        baseline = bill.on([self._catalog.baseline], 0, self._catalog)
+        self.baseline_cost += float(np.nansum(baseline))
+
+    def finished(self, fragment: Fragment, files: list[str]) -> Finished:
+        """Return the record of a fragment that all of this is of."""
+        return Finished(
+            fragment.fingerprint,
+            fragment.path,
+            fragment.start,
+            fragment.stop,
+            fragment.size,
+            self.rows,
+            self.bad,
+            dict(self.routes),
+            self.cost,
+            self.baseline_cost,
+            files,
+        )
+
+
+def _tokens(known: _Known) -> NDArray[np.float64]:
+    """Return tokens read, written and cached, float64 [n, 3]: counted in the log, or estimated."""
+    estimated = known.texts.tokens
+    found = np.zeros((len(estimated), 3))
+    found[:, 0], found[:, 1] = estimated, OUTPUT_TOKENS
+    keys = [key for key in COUNT_KEYS if key in known.table.column_names]
+    rows = known.table.select(keys).to_pylist() if keys else []
+    for at, row in enumerate(rows):
+        tokens = tokens_of({key: decoded(cell) for key, cell in row.items()}, _NOTHING)
+        read = tokens.input_tokens if tokens.input_counted else estimated[at]
+        found[at] = (read, tokens.output_tokens, tokens.cached_input_tokens)
+    return found
+
+
+_NOTHING = Request(())

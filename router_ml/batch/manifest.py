@@ -1,0 +1,201 @@
+"""What a run has finished, beside its output: so that another goes on where it ended.
+
+    output/_manifest/run.json            what answers depend on: artifact, policy, options
+    output/_manifest/<fragment>.json     a finished fragment: its part of the input, its files
+    output/_bad/<fragment>.jsonl         rows that could not be read, each with its origin
+    output/_partial/                     what is being written
+
+A fragment is finished when its record is there, which is the last thing to appear. Its name
+is the fingerprint of its part of the input: begun again it writes the same files, and an input
+that changed is another fragment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from pyarrow import fs
+
+from router_ml.batch.fragments import Fragment, open_file_system
+from router_ml.errors import BatchError
+
+MANIFEST, BAD, PARTIAL = "_manifest", "_bad", "_partial"
+_RUN = "run.json"
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """A finished fragment.
+
+    Attributes:
+        fingerprint: names it.
+        path, start, stop: the part of the input that it is.
+        size: of that part, in bytes.
+        rows: how many were decided on.
+        bad: how many could not be read.
+        routes: route -> rows.
+        cost: of the decided models, in US dollars; a model without a price counts as nothing.
+        baseline_cost: the same if the catalog's baseline had got every row.
+        files: what was written, within the output.
+
+    """
+
+    fingerprint: str
+    path: str
+    start: int
+    stop: int
+    size: int
+    rows: int = 0
+    bad: int = 0
+    routes: dict[str, int] = {}
+    cost: float = 0.0
+    baseline_cost: float = 0.0
+    files: list[str] = []
+
+    def counts(self) -> dict[str, float]:
+        """Return what it adds to an engine's metrics."""
+        return {
+            "rows": self.rows,
+            "bad_rows": self.bad,
+            "input_bytes": self.size,
+            "cost_dollars": self.cost,
+            "baseline_cost_dollars": self.baseline_cost,
+        }
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """What the answers of a run depend on, besides its input.
+
+    Attributes:
+        artifact, policy, catalog: SHA-256 of each.
+        by: what the output is partitioned by; "" if it is not.
+        mapping: where rows keep what they say.
+        columns: of JSON Lines.
+
+    """
+
+    artifact: str
+    policy: str
+    catalog: str
+    by: str
+    mapping: dict[str, str]
+    columns: dict[str, str]
+
+    def differences(self, other: Identity) -> list[str]:
+        """Name what differs; the columns do not count, for the first run chooses them."""
+        fields = [name for name in self.__struct_fields__ if name != "columns"]
+        return [name for name in fields if getattr(self, name) != getattr(other, name)]
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of a value's JSON, its keys sorted."""
+    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()
+
+
+class Output(NamedTuple):
+    """A directory of output, on whatever file system."""
+
+    uri: str
+
+    def place(self, *names: str) -> tuple[fs.FileSystem, str]:
+        """Return the file system, and the path of something within the output."""
+        system, root = open_file_system(self.uri)
+        return system, "/".join((root.rstrip("/"), *names))
+
+    def begin(self, identity: Identity, *, overwrite: bool) -> Identity:
+        """Start a run, or go on with the one that is here; return what it depends on.
+
+        Raises:
+            BatchError: the output is of another artifact, policy or options.
+
+        """
+        known: Identity | None = self._read(_RUN, Identity)
+        if known is not None and overwrite and identity.differences(known):
+            self.remove(self.finished())
+            known = None
+        if known is not None and (differing := identity.differences(known)):
+            raise BatchError(
+                f"{self.uri} has the output of a run with another {' and another '.join(differing)}"
+                ": name another directory, or --overwrite to delete that run's files."
+            )
+        self._clear(PARTIAL)
+        if known is None:
+            self._record(_RUN, identity)
+            return identity
+        return known
+
+    def finished(self) -> list[Finished]:
+        """Return every finished fragment."""
+        system, path = self.place(MANIFEST)
+        entries = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        names = sorted(entry.base_name for entry in entries if entry.base_name.endswith(".json"))
+        found = (self._read(name, Finished) for name in names if name != _RUN)
+        return [each for each in found if each is not None]
+
+    def record(self, finished: Finished) -> None:
+        """Say that a fragment is finished."""
+        self._record(f"{finished.fingerprint}.json", finished)
+
+    def remove(self, finished: Iterable[Finished]) -> None:
+        """Delete the files of finished fragments, and last that they are finished."""
+        for each in finished:
+            for name in (*each.files, f"{MANIFEST}/{each.fingerprint}.json"):
+                self._delete(name)
+
+    def publish(self, partial: str) -> list[str]:
+        """Move all that lies in a partial directory to its place; return what it was."""
+        system, start = self.place(PARTIAL, partial)
+        selector = fs.FileSelector(start, recursive=True, allow_not_found=True)
+        entries = [entry for entry in system.get_file_info(selector) if entry.is_file]
+        names = sorted(entry.path[len(start) + 1 :] for entry in entries)
+        for name in names:
+            target = self.place(name)[1]
+            system.create_dir(target.rpartition("/")[0])
+            system.move(f"{start}/{name}", target)
+        return names
+
+    def end(self) -> None:
+        """Leave nothing behind but output."""
+        self._clear(PARTIAL)
+
+    def discard(self, partial: str) -> None:
+        """Delete a partial directory."""
+        self._clear(f"{PARTIAL}/{partial}")
+
+    def _read(self, name: str, kind: type[Any]) -> Any:
+        system, path = self.place(MANIFEST, name)
+        if system.get_file_info(path).type == fs.FileType.NotFound:
+            return None
+        with system.open_input_stream(path) as stream:
+            data = stream.read()
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except msgspec.DecodeError as error:
+            raise BatchError(f"{path} is no record of a run: {error}.") from error
+
+    def _record(self, name: str, value: Any) -> None:
+        system, path = self.place(MANIFEST, name)
+        system.create_dir(path.rpartition("/")[0])
+        with system.open_output_stream(f"{path}.part") as stream:
+            stream.write(msgspec.json.encode(value))
+        system.move(f"{path}.part", path)
+
+    def _delete(self, name: str) -> None:
+        system, path = self.place(name)
+        if system.get_file_info(path).is_file:
+            system.delete_file(path)
+
+    def _clear(self, name: str) -> None:
+        system, path = self.place(name)
+        system.delete_dir_contents(path, missing_dir_ok=True)
+        if system.get_file_info(path).type == fs.FileType.Directory:
+            system.delete_dir(path)
+
+
+def outdated(finished: Sequence[Finished], fragments: Sequence[Fragment]) -> list[Finished]:
+    """Return what was finished of files that are there no more as they were then."""
+    paths = {fragment.path for fragment in fragments}
+    now = {fragment.fingerprint for fragment in fragments}
+    return [each for each in finished if each.path in paths and each.fingerprint not in now]

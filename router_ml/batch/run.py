@@ -1,0 +1,209 @@
+"""A run: every fragment of an input classified, once, whatever happens in between."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from router_ml.batch.classifying import Classifying, Job
+from router_ml.batch.engines import Engine, LocalEngine, RayEngine
+from router_ml.batch.fragments import Fragment, cut, total_bytes
+from router_ml.batch.manifest import Finished, Identity, Output, digest, outdated
+from router_ml.batch.reading import find_columns
+from router_ml.errors import BatchError
+from router_ml.logs import Mapping
+from router_ml.router import Router
+
+MOST_BAD = 0.01
+"""The share of bad rows above which a run stops."""
+_FEW = 1000
+"""Rows before whose number a share says little."""
+
+
+class Progress(msgspec.Struct):
+    """How far a run is, or how it ended.
+
+    Attributes:
+        fragments: all of the input, and of them `finished`; `kept` those an earlier run did.
+        size: bytes of the input, and of them `done`.
+        rows, bad: decided on, and unreadable; those of earlier runs included.
+        routes: route -> rows.
+        cost, baseline_cost: of the decided models, and of the catalog's baseline, in US
+            dollars: tokens counted in the log or estimated, at the catalog's prices.
+        seconds: since the run began.
+        new_rows, new_bytes: of this run alone.
+
+    """
+
+    fragments: int
+    size: int
+    finished: int = 0
+    kept: int = 0
+    done: int = 0
+    rows: int = 0
+    bad: int = 0
+    routes: dict[str, int] = {}
+    cost: float = 0.0
+    baseline_cost: float = 0.0
+    seconds: float = 0.0
+    new_rows: int = 0
+    new_bytes: int = 0
+
+    @property
+    def rows_per_s(self) -> float:
+        """How many rows this run decides on in a second."""
+        return self.new_rows / self.seconds if self.seconds else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long it takes still if it goes on like this; None where nothing says so yet."""
+        if not self.new_bytes:
+            return None
+        return (self.size - self.done) * self.seconds / self.new_bytes
+
+    @property
+    def bad_share(self) -> float:
+        """Return the share of rows that cannot be read."""
+        return self.bad / max(1, self.rows + self.bad)
+
+    def add(self, finished: Finished) -> None:
+        """Count a finished fragment."""
+        self.finished += 1
+        self.done += finished.size
+        self.rows += finished.rows
+        self.bad += finished.bad
+        self.cost += finished.cost
+        self.baseline_cost += finished.baseline_cost
+        self.routes = dict(Counter(self.routes) + Counter(finished.routes))
+
+    def add_new(self, finished: Finished, seconds: float) -> None:
+        """Count a fragment that this run finished, so many seconds after it began."""
+        self.add(finished)
+        self.new_rows += finished.rows + finished.bad
+        self.new_bytes += finished.size
+        self.seconds = seconds
+
+
+def make_engine(name: str, workers: int | None = None) -> Engine:
+    """Return the engine `local` or `ray`.
+
+    Raises:
+        BatchError: there is no such engine.
+        MissingExtra: Ray is not installed.
+
+    """
+    if name == "local":
+        return LocalEngine(workers)
+    if name == "ray":
+        return RayEngine(workers)
+    raise BatchError(f"There is no engine {name!r}: there are local and ray.")
+
+
+def classify(
+    sources: str | Path | Iterable[str | Path],
+    output: str | Path,
+    *,
+    router: Router | None = None,
+    engine: str | Engine = "local",
+    workers: int | None = None,
+    by: str = "",
+    mapping: Mapping | None = None,
+    most_bad: float = MOST_BAD,
+    overwrite: bool = False,
+    done: Callable[[Progress], object] = lambda progress: None,
+) -> Progress:
+    """Decide on every row of logs of any size, into a directory of Parquet.
+
+    Whatever is finished stays: the same call again goes on. With several workers, a script
+    must guard it with `if __name__ == "__main__"`, as Python's multiprocessing asks.
+
+    Args:
+        sources: files, directories and globs, local or URIs; see `router_ml.batch.cut`.
+        output: a directory, local or a URI.
+        router: artifact, policy and catalog; the shipped ones by default.
+        engine: "local", "ray", or one of your own.
+        workers: processes or actors; by default one for each core.
+        by: partition by "route" or "day:COLUMN"; "": do not.
+        mapping: where rows keep what they say, if their layout is not known.
+        most_bad: the share of bad rows above which the run stops, in [0, 1].
+        overwrite: delete the output of a run with another artifact, policy or options.
+        done: told of every finished fragment.
+
+    Raises:
+        DataError: input that is missing, truncated or broken.
+        BatchError: the output is another run's or cannot be written, too many rows are bad,
+            or workers die.
+        MissingExtra: the engine is not installed.
+
+    """
+    _check_by(by)
+    router = router or Router.load()
+    place, began = Output(str(output)), time.monotonic()
+    fragments = cut(*([sources] if isinstance(sources, str | Path) else sources))
+    engine = make_engine(engine, workers) if isinstance(engine, str) else engine
+    wanted = _identity(router, by, mapping or {}, find_columns(fragments))
+    identity = place.begin(wanted, overwrite=overwrite)
+    progress, left = _go_on(place, fragments)
+    done(progress)
+    job = Job(
+        router.artifact,
+        router.policy,
+        router.catalog,
+        identity.mapping,
+        identity.columns,
+        place,
+        by,
+    )
+    for finished in engine.map(partial(Classifying, job), left):
+        progress.add_new(finished, time.monotonic() - began)
+        done(progress)
+        if progress.rows + progress.bad >= _FEW:
+            _check_bad(progress, most_bad, place)
+    _check_bad(progress, most_bad, place)
+    place.end()
+    return progress
+
+
+def _check_by(by: str) -> None:
+    if by not in {"", "route"} and by.removeprefix("day:") in {"", by}:
+        raise BatchError(f"Output is partitioned by `route` or `day:COLUMN`, not by {by!r}.")
+
+
+def _go_on(output: Output, fragments: Sequence[Fragment]) -> tuple[Progress, list[Fragment]]:
+    """Count what is finished, delete what is outdated; return how far it is and what is left."""
+    finished = output.finished()
+    old = outdated(finished, fragments)
+    output.remove(old)
+    kept = {each.fingerprint: each for each in finished if each not in old}
+    progress = Progress(len(fragments), total_bytes(fragments))
+    for fragment in fragments:
+        if fragment.fingerprint in kept:
+            progress.add(kept[fragment.fingerprint])
+    progress.kept = progress.finished
+    return progress, [each for each in fragments if each.fingerprint not in kept]
+
+
+def _identity(router: Router, by: str, mapping: Mapping, columns: dict[str, str]) -> Identity:
+    config = router.artifact.config
+    return Identity(
+        artifact=digest(msgspec.to_builtins(config)),
+        policy=digest(router.policy),
+        catalog=digest(router.catalog),
+        by=by,
+        mapping=mapping,
+        columns=columns,
+    )
+
+
+def _check_bad(progress: Progress, most_bad: float, output: Output) -> None:
+    if progress.bad_share > most_bad:
+        raise BatchError(
+            f"{progress.bad:,} of {progress.rows + progress.bad:,} rows cannot be read, "
+            f"{progress.bad_share:.2%} where at most {most_bad:.2%} may be; {output.uri}/_bad says "
+            "which and why. What is finished stays."
+        )

@@ -1,0 +1,497 @@
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pyarrow as pa
+import pytest
+from pyarrow import dataset, parquet
+from typer.testing import CliRunner
+
+from router_ml import Router
+from router_ml.batch import LocalEngine, classify, cut, fragments, reading
+from router_ml.batch.manifest import Finished
+from router_ml.cli import app
+from router_ml.errors import BatchError, DataError
+from router_ml.policy import Policy
+
+PROMPTS = [
+    "Prove that the square root of 2 is irrational",
+    "写一首关于秋天的诗",
+    "What is the capital of France?",
+    "",
+    "  \u3000 ",
+    "\u3000hello",
+    "\x00\x07 solve x^2 = 4",
+    "é" * 400,
+    "数学" * 400,
+    "integral of x " * 60,
+    "Extract all dates from this text: 1 May 2024",
+]
+MESSAGES = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": [{"type": "text", "text": "Describe this"},
+                                 {"type": "image_url", "image_url": {"url": "https://x/y.png"}}]},
+]  # fmt: skip
+
+
+def prompts(count):
+    return [f"{PROMPTS[n % len(PROMPTS)]} {n}" if n >= len(PROMPTS) else PROMPTS[n]
+            for n in range(count)]  # fmt: skip
+
+
+def write_parquet(path, count, **options):
+    table = pa.table(
+        {
+            "id": range(count),
+            "prompt": prompts(count),
+            "at": [f"2026-01-{1 + n % 3:02}T08:00:00Z" for n in range(count)],
+        }
+    )
+    parquet.write_table(table, path, **options)
+    return path
+
+
+def write_lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def read(output, key="id"):
+    """Read all of an output, in the order of a column."""
+    table = dataset.dataset(str(output), partitioning="hive").to_table()
+    return table.sort_by(key).to_pylist()
+
+
+def files(output):
+    return {
+        str(path.relative_to(output)): path.read_bytes()
+        for path in sorted(output.rglob("*"))
+        if path.is_file() and path.name != "run.json"
+    }
+
+
+def same_as_routed(rows, requests, router):
+    """Check that rows are those of `Router.route`: routes equal, probabilities to 1e-6."""
+    assert len(rows) == len(requests)
+    for row, request in zip(rows, requests, strict=True):
+        decision = router.route(request)
+        assert row["predicted_route"] == decision.route
+        assert row["predicted_model"] == decision.model
+        assert tuple(row["predicted_labels"]) == decision.labels
+        assert row["predicted_reason"] == decision.reason
+        assert row["predicted_confidence"] == pytest.approx(decision.confidence, abs=1e-6)
+        found = row["predicted_probabilities"] or {}
+        assert found == pytest.approx(dict(decision.probabilities), abs=1e-6)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Cut files into fragments of a few kilobytes."""
+    monkeypatch.setattr(fragments, "FRAGMENT_BYTES", 3000)
+
+
+@pytest.fixture
+def log(tmp_path):
+    return write_parquet(tmp_path / "log.parquet", 400, row_group_size=50)
+
+
+def test_predictions_are_those_of_the_router(log, tmp_path, router):
+    found = classify(log, tmp_path / "out", workers=1)
+    rows = read(tmp_path / "out")
+    same_as_routed(rows, prompts(400), router)
+    assert [row["prompt"] for row in rows] == prompts(400)
+    assert (found.rows, found.bad, sum(found.routes.values())) == (400, 0, 400)
+    assert 0 < found.cost < found.baseline_cost
+
+
+POLICIES = """
+schema_version = 1
+default = "other"
+thresholds = { math = 0.3 }
+uncertain = { below = 0.999, models = ["gpt-4o"] }
+rules = [
+    { route = "long", models = ["gpt-4o"], when = { min_tokens = 60 } },
+    { route = "vision", needs = ["vision"], models = ["Qwen/Qwen3-VL-32B"] },
+    { route = "math", needs = ["math"], models = ["deepseek-r1"], thresholds = { math = 0.8 } },
+    { route = "rest", needs = ["chinese", "code", "creative", "extraction"] },
+    { route = "other", models = ["deepseek-v4-flash"] },
+]
+"""
+
+
+def test_a_policy_with_conditions_thresholds_and_doubts_decides_alike(log, tmp_path):
+    (tmp_path / "policy.toml").write_text(POLICIES)
+    router = Router.load(policy=tmp_path / "policy.toml")
+    classify(log, tmp_path / "out", router=router, workers=1)
+    rows = read(tmp_path / "out")
+    same_as_routed(rows, prompts(400), router)
+    assert {"long", "math"} <= {row["predicted_route"] for row in rows}
+    assert "low_confidence" in {row["predicted_reason"] for row in rows}
+
+
+def test_every_kind_of_file_gives_the_same(log, tmp_path, router, small):
+    rows = [{"prompt": prompt or "x", "id": n} for n, prompt in enumerate(prompts(60))]
+    write_lines(tmp_path / "a.jsonl", rows)
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress((tmp_path / "a.jsonl").read_bytes()))
+    (tmp_path / "a.csv").write_text(
+        "prompt,id\n" + "".join(f'"{row["prompt"]}",{row["id"]}\n' for row in rows), newline=""
+    )
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    for name in ("a.jsonl", "a.jsonl.gz", "a.csv", "a.parquet"):
+        found = classify(tmp_path / name, tmp_path / name.replace(".", "-"), workers=1)
+        assert (found.rows, found.bad) == (60, 0)
+        got = sorted(read(tmp_path / name.replace(".", "-")), key=lambda row: int(row["id"]))
+        if name != "a.csv":
+            same_as_routed(got, [row["prompt"] for row in rows], router)
+    assert classify(tmp_path / "a.jsonl", tmp_path / "a-jsonl", workers=1).kept > 1
+
+
+def test_lines_are_cut_where_they_begin(tmp_path, monkeypatch):
+    lines = [json.dumps({"prompt": "x" * (n % 7), "id": n}) for n in range(200)]
+    (tmp_path / "log.jsonl").write_text("\n".join(lines))
+    for size in (1, 17, 100, 1000):
+        monkeypatch.setattr(fragments, "FRAGMENT_BYTES", size)
+        rows = [row for part in cut(tmp_path / "log.jsonl") for row in reading.read_rows(part)]
+        assert [row.data["id"] for row in rows] == list(range(200))
+        text = (tmp_path / "log.jsonl").read_bytes()
+        assert all(text[row.number :].startswith(b'{"prompt"') for row in rows)
+
+
+def test_columns_of_lines_are_kept(tmp_path):
+    rows = [
+        {"id": 1, "messages": MESSAGES, "usage": {"prompt_tokens": 9, "completion_tokens": 1}},
+        {"id": 2, "prompt": "2 + 2", "price": 1, "ok": True},
+        {"id": 3, "prompt": "hi", "price": 0.5},
+    ]
+    odd = {"id": "four", "prompt": "2 + 2", "new": [1]}
+    monkey = write_lines(tmp_path / "log.jsonl", rows)
+    columns = reading.find_columns(cut(monkey))
+    write_lines(monkey, [*rows, odd])
+    (batch,) = reading.read_batches(cut(monkey)[0], columns)
+    assert columns == {
+        "id": "int64", "messages": "string", "usage": "string", "prompt": "string",
+        "price": "double", "ok": "bool",
+    }  # fmt: skip
+    kept = batch.table.to_pylist()
+    assert [row["id"] for row in kept] == [1, 2, 3, None]
+    assert json.loads(kept[0]["messages"]) == MESSAGES
+    assert json.loads(kept[3]["_rest"]) == {"new": [1], "id": "four"}
+    found = classify(monkey, tmp_path / "out", workers=1)
+    assert found.rows == 4
+    assert found.routes["vision"] == 1
+
+
+def test_output_is_partitioned_by_day_or_route(log, tmp_path):
+    classify(log, tmp_path / "days", workers=1, by="day:at")
+    names = {path.name for path in (tmp_path / "days").glob("day_of_at=*")}
+    assert names == {f"day_of_at=2026-01-0{day}" for day in (1, 2, 3)}
+    classify(log, tmp_path / "routes", workers=1, by="route")
+    part = parquet.read_table(next((tmp_path / "routes/predicted_route=math").iterdir()))
+    assert {tuple(labels) for labels in part["predicted_labels"].to_pylist()} == {("math",)}
+    with pytest.raises(DataError, match="no column 'when'"):
+        classify(log, tmp_path / "no", workers=1, by="day:when")
+    with pytest.raises(BatchError, match="not by 'month'"):
+        classify(log, tmp_path / "no", workers=1, by="month")
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pa.array([1_767_571_200, None]),
+        pa.array([1_767_571_200_000, None]),
+        pa.array([1_767_571_200_000_000.0, None]),
+        pa.array([1_767_571_200, None], pa.timestamp("s")),
+        pa.array(["2026-01-05 00:00", "yesterday"]),
+    ],
+)
+def test_a_day_is_found_in_times_of_any_kind(times, tmp_path):
+    from router_ml.batch.classifying import days
+
+    part = fragments.Fragment("", "x", "parquet", 0, 1, 1, "")
+    assert days(part, pa.table({"at": times}), "at").to_pylist() == ["2026-01-05", None]
+
+
+def test_both_engines_write_the_same(log, tmp_path, small, cluster, monkeypatch):
+    write_lines(
+        tmp_path / "more.jsonl",
+        [{"id": 1000 + n, "messages": MESSAGES} for n in range(40)] + [{"id": 1}],
+    )
+    sources = [log, tmp_path / "more.jsonl"]
+    local = classify(sources, tmp_path / "local", workers=2, by="route")
+    ray = classify(sources, tmp_path / "ray", engine=cluster, by="route")
+    assert local.fragments > 4
+    assert (ray.rows, ray.bad, ray.routes) == (local.rows, local.bad, local.routes)
+    assert (local.rows, local.bad) == (440, 1)
+    assert files(tmp_path / "ray") == files(tmp_path / "local")
+
+
+@pytest.mark.slow
+def test_both_engines_write_the_same_of_many_rows(tmp_path, cluster):
+    for part in range(8):
+        write_parquet(tmp_path / f"{part}.parquet", 25_000)
+    local = classify(f"{tmp_path}/*.parquet", tmp_path / "local", workers=2)
+    ray = classify(f"{tmp_path}/*.parquet", tmp_path / "ray", engine=cluster)
+    assert local.rows == ray.rows == 200_000
+    assert files(tmp_path / "ray") == files(tmp_path / "local")
+
+
+KILLED = """
+import sys
+from router_ml.batch import classify, fragments
+if __name__ == "__main__":
+    fragments.FRAGMENT_BYTES = 3000
+    said = lambda run: print(run.done, flush=True)
+    classify(sys.argv[1], sys.argv[2], workers=2, by="route", done=said)
+"""
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path, small, router):
+    log = write_parquet(tmp_path / "log.parquet", 3000, row_group_size=50)
+    script = tmp_path / "run.py"
+    script.write_text(KILLED)
+    command = [sys.executable, str(script), str(log), str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as run:
+        for _ in range(8):
+            run.stdout.readline()
+        run.send_signal(signal.SIGKILL)
+    before = set(files(tmp_path / "out"))
+    found = classify(log, tmp_path / "out", workers=1, by="route")
+    assert 0 < found.kept < found.fragments
+    assert before - {name for name in before if "_partial" in name} <= set(files(tmp_path / "out"))
+    classify(log, tmp_path / "whole", workers=1, by="route")
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+    same_as_routed(read(tmp_path / "out")[:200], prompts(200), router)
+
+
+def test_workers_killed_at_random_lose_and_repeat_nothing(tmp_path, small):
+    log = write_parquet(tmp_path / "log.parquet", 3000, row_group_size=50)
+    engine = LocalEngine(2)
+    stop = threading.Event()
+    killed = []
+
+    def kill():
+        while not stop.is_set() and len(killed) < 3:
+            for child in children():
+                if any((tmp_path / "out/_partial").glob("*")) and not stop.wait(0.05):
+                    os.kill(child, signal.SIGKILL)
+                    killed.append(child)
+                    break
+            stop.wait(0.3)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        found = classify(log, tmp_path / "out", engine=engine, by="route")
+    finally:
+        stop.set()
+        thread.join()
+    assert killed
+    assert found.rows == 3000
+    classify(log, tmp_path / "whole", workers=1, by="route")
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+def children():
+    found = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "spawn_main"],
+                           capture_output=True, text=True, check=False)  # fmt: skip
+    return [int(line) for line in found.stdout.split()]
+
+
+def test_another_policy_is_another_run(log, tmp_path, router):
+    out = tmp_path / "out"
+    classify(log, out, workers=1)
+    before = files(out)
+    (out / "notes.txt").write_text("mine")
+    other = Router.load(policy=Policy.of_labels(router.classifier.labels))
+    with pytest.raises(BatchError, match="another policy: name another directory"):
+        classify(log, out, router=other, workers=1)
+    with pytest.raises(BatchError, match="another by"):
+        classify(log, out, workers=1, by="route")
+    (out / "notes.txt").unlink()
+    assert files(out) == before
+    (out / "notes.txt").write_text("mine")
+    found = classify(log, out, router=other, workers=1, overwrite=True)
+    assert (found.kept, found.rows) == (0, 400)
+    assert (out / "notes.txt").read_text() == "mine"
+    (out / "notes.txt").unlink()
+    assert len(read(out)) == 400
+
+
+def test_a_changed_input_replaces_its_output(tmp_path, small):
+    log = write_parquet(tmp_path / "log.parquet", 300, row_group_size=50)
+    other = write_lines(tmp_path / "other.jsonl", [{"prompt": "hi", "id": 5000}])
+    classify([log, other], tmp_path / "out", workers=1)
+    write_parquet(log, 120, row_group_size=50)
+    found = classify([log, other], tmp_path / "out", workers=1)
+    assert found.kept == 1
+    assert len(read(tmp_path / "out")) == 121
+
+
+def test_bad_rows_go_to_a_side_file_with_their_origin(tmp_path):
+    rows = [json.dumps({"prompt": "hi"})] * 30
+    rows[7], rows[9], rows[20] = '{"prompt": 5}', "{no", '{"other": 1}'
+    (tmp_path / "log.jsonl").write_text("\n".join(rows))
+    with pytest.raises(BatchError, match=r"3 of 30 rows cannot be read, 10.00% where at most 1"):
+        classify(tmp_path / "log.jsonl", tmp_path / "out", workers=1)
+    found = classify(tmp_path / "log.jsonl", tmp_path / "out", workers=1, most_bad=0.1)
+    assert (found.kept, found.rows, found.bad) == (1, 27, 3)
+    (side,) = (tmp_path / "out/_bad").iterdir()
+    bad = sorted(
+        (json.loads(line) for line in side.read_text().splitlines()), key=lambda b: b["byte"]
+    )
+    text = (tmp_path / "log.jsonl").read_text()
+    assert [text[b["byte"] :].split("\n")[0] for b in bad] == [rows[7], rows[9], rows[20]]
+    assert {b["file"] for b in bad} == {str(tmp_path / "log.jsonl")}
+    assert bad[0]["problem"] == "`prompt` must be a string."
+    assert bad[1]["row"] == "{no"
+    assert "--map prompt=PLACE" in bad[2]["problem"]
+
+
+def test_a_truncated_file_is_one_sentence(log, tmp_path):
+    cut_short = tmp_path / "short.parquet"
+    cut_short.write_bytes(log.read_bytes()[:-100])
+    with pytest.raises(DataError, match=r"short\.parquet: cannot be read as Parquet"):
+        classify([log, cut_short], tmp_path / "out", workers=1)
+    packed = gzip.compress(b'{"prompt": "hi"}\n' * 1000)
+    (tmp_path / "short.jsonl.gz").write_bytes(packed[:-20])
+    with pytest.raises(DataError, match=r"short\.jsonl\.gz: the gzip stream is broken"):
+        classify(tmp_path / "short.jsonl.gz", tmp_path / "out", workers=1)
+
+
+def test_a_broken_page_leaves_finished_work_intact(tmp_path, small):
+    log = write_parquet(tmp_path / "log.parquet", 400, row_group_size=50, compression="gzip")
+    data = bytearray(log.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 400] = bytes(400)
+    (tmp_path / "broken.parquet").write_bytes(data)
+    with pytest.raises(DataError, match=r"broken\.parquet: cannot be read as Parquet"):
+        classify([log, tmp_path / "broken.parquet"], tmp_path / "out", workers=1)
+    assert len(read(tmp_path / "out")) >= 400
+    assert classify(log, tmp_path / "out", workers=1).new_rows == 0
+
+
+def test_a_vanished_file_is_one_sentence(tmp_path, small):
+    log = write_parquet(tmp_path / "log.parquet", 400, row_group_size=50)
+    gone = write_parquet(tmp_path / "other.parquet", 100)
+
+    def vanish(progress):
+        gone.unlink(missing_ok=True)
+
+    with pytest.raises(DataError, match=r"other\.parquet: cannot be read as Parquet: No such"):
+        classify([log, gone], tmp_path / "out", workers=1, done=vanish)
+    assert len(read(tmp_path / "out")) == 400
+    with pytest.raises(DataError, match="cannot be read: No such file"):
+        classify(gone, tmp_path / "out", workers=1)
+
+
+FULL = """
+import resource, sys
+from router_ml.batch import classify
+from router_ml.errors import BatchError
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), -1))
+try:
+    classify(sys.argv[1], sys.argv[2], workers=1)
+except BatchError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_finished_work(tmp_path, monkeypatch):
+    small = write_parquet(tmp_path / "a.parquet", 20)
+    large = write_parquet(tmp_path / "b.parquet", 4000)
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", FULL, str(tmp_path / "[ab].parquet"), str(out), "20000"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert "cannot be written: " in found.stderr
+    assert "What is finished stays" in found.stderr
+    assert "Traceback" not in found.stderr
+    assert len(read(out)) == 20
+    assert not list((out / "_partial").rglob("*.parquet"))
+    assert classify([small, large], out, workers=1).kept == 1
+    assert len(read(out)) == 4020
+
+
+def test_inputs_and_outputs_are_uris_too(log, tmp_path, router):
+    found = classify(f"file://{log}", f"file://{tmp_path}/out", workers=1)
+    assert found.rows == 400
+    again = classify(f"file://{tmp_path}/*.parquet", f"file://{tmp_path}/out2", workers=1)
+    assert again.routes == found.routes
+    assert files(tmp_path / "out").keys() == files(tmp_path / "out2").keys()
+    with pytest.raises(DataError, match="no file matches"):
+        cut(f"file://{tmp_path}/*.csv")
+    with pytest.raises(DataError, match="cannot be opened"):
+        cut("nowhere://bucket/log.parquet")
+
+
+def test_a_file_system_of_fsspec_is_read_and_written(log):
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/logs/a.parquet", log.read_bytes())
+    memory.pipe("/logs/_done", b"no log")
+    found = classify("memory://logs", "memory://out", workers=1)
+    assert found.rows == 400
+    assert classify("memory://logs/*.parquet", "memory://out", workers=1).kept == 1
+    assert any(name.endswith(".parquet") for name in memory.find("/out"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("empty.parquet", b"", "0 rows"),
+        ("empty.jsonl", b"\n\n", "0 rows"),
+        ("log.db", b"SQLite format 3\0" + bytes(100), "a database"),
+        ("twice.csv", b"prompt,prompt\nx,y\n", "each once"),
+        ("nul.jsonl", bytes(100), "1 of 1 rows cannot be read"),
+    ],
+)
+def test_odd_files_get_a_clear_answer(name, content, sentence, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    run = CliRunner().invoke(
+        app, ["classify", str(tmp_path / name), "-o", f"{tmp_path}/out", "--engine", "local"]
+    )
+    assert sentence in run.output
+    assert run.exit_code == (0 if sentence == "0 rows" else 1)
+
+
+def test_a_column_that_is_predicted_is_refused(tmp_path):
+    table = pa.table({"prompt": ["hi"], "predicted_route": ["x"]})
+    parquet.write_table(table, tmp_path / "log.parquet")
+    with pytest.raises(DataError, match="has a column 'predicted_route' already"):
+        classify(tmp_path / "log.parquet", tmp_path / "out", workers=1)
+
+
+def test_the_command_writes_a_directory(log, tmp_path):
+    out = f"{tmp_path}/out/"
+    run = CliRunner().invoke(
+        app, ["classify", str(log), "-o", out, "--by", "route", "--workers", "1"]
+    )
+    assert run.exit_code == 0, run.output
+    assert "400 rows in 1 fragments" in run.output
+    assert "gpt-4o alone" in run.output
+    assert "1 fragments were finished before" in CliRunner().invoke(
+        app, ["classify", str(log), "-o", out, "--by", "route"]
+    ).output  # fmt: skip
+    refused = CliRunner().invoke(app, ["classify", str(log), "-o", out])
+    assert refused.exit_code == 1
+    assert "another by" in refused.output
+    nowhere = CliRunner().invoke(app, ["classify", str(log), "--engine", "local"])
+    assert "which directory" in nowhere.output
+    assert "no engine 'spark'" in CliRunner().invoke(
+        app, ["classify", str(log), "-o", out, "--engine", "spark"]
+    ).output  # fmt: skip
+
+
+def test_progress_says_how_long_it_takes_still():
+    from router_ml.batch import Progress
+
+    run = Progress(fragments=4, size=400)
+    assert run.seconds_left is None
+    run.add(Finished("a", "x", 0, 1, 100, rows=50))
+    run.add_new(Finished("b", "x", 1, 2, 100, rows=60, bad=40, routes={"math": 60}), 5.0)
+    assert (run.rows_per_s, run.seconds_left, run.bad_share) == (20, 10, 40 / 150)
