@@ -233,6 +233,7 @@ class RayEngine:
             return
         items = [{"fragment": pickle.dumps(fragment)} for fragment in fragments]
         size = min(self.workers, len(items))
+        ray.data.DataContext.get_current().enable_progress_bars = False  # whoever asked has one
         pool = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2)
         data = ray.data.from_items(items, override_num_blocks=len(items))
         with warnings.catch_warnings():  # Ray means to end this option, and has no other yet
