@@ -26,14 +26,13 @@ def two_nodes() -> Iterator[None]:
         RAY_raylet_start_wait_time_s="120",
         PYTHONPATH=os.pathsep.join([*map(str, (ROOT, ROOT / "tests"))]),  # of the workers
     )
-    import ray.data
+    import ray
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={**_node(), "include_dashboard": False})
     try:
         cluster.add_node(**_node())
         ray.init(address=cluster.address, log_to_driver=False)
-        ray.data.DataContext.get_current().enable_progress_bars = False
         yield
     finally:
         ray.shutdown()

@@ -27,13 +27,13 @@ from pyarrow import dataset
 
 from router_ml.artifact import Artifact
 from router_ml.batch.decisions import Decisions, decide
-from router_ml.batch.fragments import Fragment, said
+from router_ml.batch.fragments import Fragment
 from router_ml.batch.manifest import BAD, PARTIAL, Finished, Output
 from router_ml.batch.reading import Bad, Batch, Columns, read_batches, rows_of, unit
 from router_ml.batch.texts import Texts, joined, texts_of_prompts, texts_of_requests
 from router_ml.catalog import Catalog
 from router_ml.classifier import PackedTexts, Probabilities
-from router_ml.errors import BatchError, DataError
+from router_ml.errors import DataError
 from router_ml.evaluation.costs import COUNT_KEYS, OUTPUT_TOKENS, Bill, tokens_of
 from router_ml.examples import request_of
 from router_ml.logs import Mapping, Row
@@ -110,9 +110,9 @@ class Classifying:
         output = self._job.output
         try:
             tally = _Tally(self._router)
-            with _written(output), self._bad_rows(fragment, name) as write_bad:
+            with output.written(), self._bad_rows(fragment, name) as write_bad:
                 self._write(fragment, name, tally, write_bad)
-            with _written(output):
+            with output.written():
                 finished = tally.finished(fragment, output.publish(name))
                 output.record(finished)
                 return finished
@@ -261,18 +261,6 @@ def _origin(fragment: Fragment, bad: Bad) -> bytes:
 
 def _shown(data: dict[str, Any]) -> str:
     return msgspec.json.encode(data, enc_hook=str).decode()
-
-
-@contextmanager
-def _written(output: Output) -> Iterator[None]:
-    """Say in one sentence that the output cannot be written; reading says so itself."""
-    try:
-        yield
-    except OSError as error:
-        raise BatchError(
-            f"{output.uri}: cannot be written: {said(error)}. What is finished stays; run the same "
-            "again to go on."
-        ) from error
 
 
 def _plain(table: pa.Table, mapping: Mapping) -> NDArray[np.bool_]:

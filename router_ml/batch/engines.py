@@ -7,6 +7,7 @@ is begun again, a few times: a fragment that kills every worker ends the run.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import signal
@@ -222,7 +223,7 @@ class RayEngine:
         except ModuleNotFoundError as error:
             raise MissingExtra("ray", "The engine `ray`") from error
         if not ray.is_initialized():
-            ray.init(address=address, log_to_driver=False)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
         self.workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
 
     def map(self, make: Callable[[], Worker[T]], fragments: Sequence[Fragment]) -> Iterator[T]:
@@ -233,6 +234,7 @@ class RayEngine:
             return
         items = [{"fragment": pickle.dumps(fragment)} for fragment in fragments]
         size = min(self.workers, len(items))
+        ray.data.DataContext.get_current().enable_progress_bars = False  # whoever asked has one
         pool = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2)
         data = ray.data.from_items(items, override_num_blocks=len(items))
         with warnings.catch_warnings():  # Ray means to end this option, and has no other yet

@@ -13,13 +13,14 @@ that changed is another fragment.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import msgspec
 from pyarrow import fs
 
-from router_ml.batch.fragments import Fragment, open_file_system
+from router_ml.batch.fragments import Fragment, open_file_system, said
 from router_ml.errors import BatchError
 
 MANIFEST, BAD, PARTIAL = "_manifest", "_bad", "_partial"
@@ -103,6 +104,17 @@ class Output(NamedTuple):
         """Return the file system, and the path of something within the output."""
         system, root = open_file_system(self.uri)
         return system, "/".join((root.rstrip("/"), *names))
+
+    @contextmanager
+    def written(self) -> Iterator[None]:
+        """Say in one sentence that the output cannot be written; reading says so itself."""
+        try:
+            yield
+        except OSError as error:
+            raise BatchError(
+                f"{self.uri}: cannot be written: {said(error)}. What is finished stays; run the "
+                "same again to go on."
+            ) from error
 
     def begin(self, identity: Identity, *, overwrite: bool) -> Identity:
         """Start a run, or go on with the one that is here; return what it depends on.

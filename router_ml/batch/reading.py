@@ -21,6 +21,7 @@ from pyarrow import parquet
 from router_ml.batch.fragments import Fragment, open_file_system, said
 from router_ml.errors import DataError
 from router_ml.logs.lines import LONGEST, csv_table, json_row, unpacked
+from router_ml.logs.mapping import decoded
 from router_ml.logs.row import BLANK, Row
 
 BATCH_ROWS = 4096
@@ -34,6 +35,8 @@ Columns = Mapping[str, str]
 """Column of JSON Lines -> its Arrow type: "bool", "int64", "double" or "string"."""
 
 _SAMPLED_FRAGMENTS, _SAMPLED_BYTES = 64, 1 << 18
+_BUFFER = 1 << 22
+"""Bytes of a Parquet column read at once, rather than all that a row group has of it."""
 _NAMES = {bool: "bool", int: "int64", float: "double", str: "string"}
 
 
@@ -119,9 +122,9 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def _row(cells: dict[str, Any]) -> dict[str, Any]:
-    rest = cells.pop(REST, None)
+    rest = decoded(cells.get(REST))
     known = {key: _text(cell) for key, cell in cells.items() if cell is not None}
-    return known | msgspec.json.decode(rest) if rest else known
+    return {**known, **rest} if isinstance(rest, dict) else known
 
 
 def _text(cell: Any) -> Any:
@@ -302,7 +305,7 @@ def _parquet_batches(fragment: Fragment) -> Iterator[Batch]:
     system, _ = open_file_system(fragment.source)
     with (
         system.open_input_file(fragment.path) as source,
-        parquet.ParquetFile(source, pre_buffer=False) as file,
+        parquet.ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER) as file,
     ):
         groups = [file.metadata.row_group(at) for at in range(fragment.stop)]
         mine = groups[fragment.start :]

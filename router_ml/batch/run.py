@@ -147,8 +147,9 @@ def classify(
     fragments = cut(*([sources] if isinstance(sources, str | Path) else sources))
     engine = make_engine(engine, workers) if isinstance(engine, str) else engine
     wanted = _identity(router, by, mapping or {}, find_columns(fragments))
-    identity = place.begin(wanted, overwrite=overwrite)
-    progress, left = _go_on(place, fragments)
+    with place.written():
+        identity = place.begin(wanted, overwrite=overwrite)
+        progress, left = _go_on(place, fragments)
     done(progress)
     job = Job(
         router.artifact,

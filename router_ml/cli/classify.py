@@ -82,8 +82,9 @@ def classify(
 
 
 def _is_directory(output: str | None) -> bool:
+    """Say whether an output is said to be a directory, or is that of an earlier run."""
     return output is not None and (
-        output.endswith(os.sep) or "://" in output or Path(output).is_dir()
+        output.endswith(os.sep) or "://" in output or (Path(output) / "_manifest").is_dir()
     )
 
 

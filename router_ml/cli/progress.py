@@ -39,7 +39,9 @@ def batch_progress() -> Iterator[Callable[[batch.Progress], None]]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     text = TextColumn("{task.description}", markup=False)
-    with Progress(BarColumn(), TaskProgressColumn(), text, console=err, transient=True) as bar:
+    columns = (BarColumn(), TaskProgressColumn(), text)
+    hidden = not err.is_terminal
+    with Progress(*columns, console=err, transient=True, disable=hidden) as bar:
         task = bar.add_task("beginning", total=None)
         yield lambda run: bar.update(
             task, total=run.size, completed=run.done, description=_how_far(run)
