@@ -8,6 +8,9 @@ Two questions, the same rows for all:
   judged by a classifier trained without any row of it;
 - *test themes*: the recipe's `test` files, by a classifier trained on all its data.
 
+The second alone takes minutes with `--artifact models/default`: what was trained already is asked,
+and only its peers are fitted.
+
 Rows with an image or audio part are left out: the part decides, no classifier is asked.
 """
 
@@ -24,7 +27,8 @@ from pathlib import Path
 import numpy as np
 from peers import Peer, all_peers
 
-from router_ml.classifier import plain_text
+from router_ml.artifact import load_artifact
+from router_ml.classifier import Classifier, plain_text
 from router_ml.evaluation import Evaluation, Judged, compare, judge
 from router_ml.examples import Example, read_examples
 from router_ml.router import default_policy
@@ -33,7 +37,7 @@ from router_ml.training.pipeline import learn
 from router_ml.training.prepare import Data, Rows
 from router_ml.training.progress import silent
 from router_ml.training.recipe import expand
-from router_ml.training.unseen import Unseen, judged_unseen, leave_out
+from router_ml.training.unseen import Unseen, all_to_learn_from, judged_unseen, leave_out
 
 SMALLEST_SLICE = 100
 
@@ -69,14 +73,16 @@ def unseen_sources(
     return found
 
 
-def held_out_themes(
-    recipe: Recipe, unseen: Unseen, peers: Sequence[Peer], test: Sequence[Example]
-) -> dict[str, Judged]:
-    """Judge the recipe's test files by classifiers fitted on all its data."""
-    data = unseen.data
+def trained_on_all(recipe: Recipe, unseen: Unseen, test: Sequence[Example]) -> Judged:
+    """Judge the test files by a classifier trained on all the recipe's data."""
     with tempfile.TemporaryDirectory() as scratch:
-        learned = learn(recipe, data, unseen, Path(scratch), silent)
-        found = {OURS: judge(learned.classifier, test)}
+        learned = learn(recipe, unseen.data, unseen, Path(scratch), silent)
+        return judge(learned.classifier, test)
+
+
+def peers_on_all(data: Data, peers: Sequence[Peer], test: Sequence[Example]) -> dict[str, Judged]:
+    """Judge the test files by peers fitted on all the recipe's data."""
+    found = {}
     for peer in peers:
         found[peer.name] = judge_peer(peer, data, data.split.train, test)
         print(f"test themes: {peer.name}", file=sys.stderr, flush=True)
@@ -135,6 +141,7 @@ def main() -> None:
     arguments.add_argument("--public-data", type=Path)
     arguments.add_argument("--folds", type=int, default=10)
     arguments.add_argument("--only", help="comma-separated beginnings of peers' names")
+    arguments.add_argument("--artifact", type=Path, help="ask this one, about the test themes only")
     arguments.add_argument("-o", "--output", type=Path, required=True)
     options = arguments.parse_args()
     recipe = load_recipe(options.recipe)
@@ -142,14 +149,18 @@ def main() -> None:
     test = [e for e in read_examples(expand(recipe.data.test, base, None)) if _by_words(e)]
     cleaned = clean(recipe, read_data(recipe, base, options.public_data), silent, test)
     peers = [p for p in all_peers(recipe.labels) if _wanted(p.name, options.only)]
-    unseen = judge_unseen(recipe, cleaned, options.folds, silent)
-    by_source = unseen_sources(recipe, unseen, peers, options.folds)
-    by_theme = held_out_themes(recipe, unseen, peers, test)
-    examples = cleaned.examples
-    results = {
-        "unseen sources": report("Unseen sources", examples, by_source, recipe.labels),
-        "test themes": report("Test themes", test, by_theme, recipe.labels),
-    }
+    results = {}
+    if options.artifact:
+        ours = judge(Classifier(load_artifact(options.artifact)), test)
+    else:
+        unseen = judge_unseen(recipe, cleaned, options.folds, silent)
+        by_source = unseen_sources(recipe, unseen, peers, options.folds)
+        title, rows = "Unseen sources", cleaned.examples
+        results["unseen sources"] = report(title, rows, by_source, recipe.labels)
+        ours = trained_on_all(recipe, unseen, test)
+    data = all_to_learn_from(recipe, cleaned)
+    by_theme = {OURS: ours, **peers_on_all(data, peers, test)}
+    results["test themes"] = report("Test themes", test, by_theme, recipe.labels)
     options.output.write_text(json.dumps(results, indent=1))
 
 

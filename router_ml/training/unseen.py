@@ -77,8 +77,7 @@ def judge_unseen(
         TrainingError: there are fewer sources than folds, or a fold has all of a label.
 
     """
-    data = divide(recipe, cleaned, len(cleaned.examples))
-    data = data._replace(split=Split(np.arange(len(data.targets)), _NONE, _NONE))
+    data = all_to_learn_from(recipe, cleaned)
     parts = list(leave_out(cleaned, folds, only))
     for seen, _ in parts:
         check_labels_remain(data, seen)
@@ -93,6 +92,12 @@ def judge_unseen(
             raw[unseen], fold_of[unseen] = found, fold
             done(len(unseen))
     return Unseen(data, raw, fold_of)
+
+
+def all_to_learn_from(recipe: Recipe, cleaned: Cleaned) -> Data:
+    """Hold no row back: what is not seen is left out in other ways."""
+    data = divide(recipe, cleaned, len(cleaned.examples))
+    return data._replace(split=Split(np.arange(len(data.targets)), _NONE, _NONE))
 
 
 def _judge_fold(recipe: Recipe, data: Data, seen: Rows, unseen: Rows) -> Array:
