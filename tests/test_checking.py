@@ -13,15 +13,22 @@ def check(*files, code=1):
     return json.loads(result.stdout)
 
 
-def test_wrong_labels_are_found_with_file_and_line(tmp_path):
+WRONG = {7: "talk", 40: "legal", 80: "billing"}
+
+
+def mislabelled():
     rows = list(rows_of(120))
-    wrong = {7: "talk", 40: "legal", 80: "billing"}
-    for line, label in wrong.items():
+    for line, label in WRONG.items():
         assert rows[line - 1]["label"] != label
         rows[line - 1]["label"] = label
+    return rows
+
+
+def test_wrong_labels_are_found_with_file_and_line(tmp_path):
+    rows = mislabelled()
     path = write(tmp_path / "rows.jsonl", rows)
     found = check(path)
-    assert {one["row"]["line"] for one in found["suspects"]} == set(wrong)
+    assert {one["row"]["line"] for one in found["suspects"]} == set(WRONG)
     assert {one["row"]["file"] for one in found["suspects"]} == {str(path)}
     for one in found["suspects"]:
         assert list(one["said"]) != one["row"]["labels"]
@@ -76,9 +83,8 @@ def test_what_nearly_leaks_is_found_with_rows_of_both_files(tmp_path):
 
 
 def flawed(tmp_path):
-    """Two files with one flaw of each kind: a conflict, a leak, a small label, a wrong label."""
-    rows = list(rows_of(120))
-    rows[39]["label"] = "legal"
+    """Two files with flaws of each kind: a conflict, a leak, a small label, wrong labels."""
+    rows = mislabelled()
     extra = [
         {"prompt": rows[0]["prompt"] + "!", "label": "legal"},
         {"prompt": "a rare thing", "label": "rare", "id": "r1"},
@@ -104,10 +110,11 @@ def test_the_usual_is_done_without_asking(tmp_path):
 
 
 def test_answers_are_taken_and_what_is_left_is_clean(tmp_path):
-    rows = fix(tmp_path, answers="1\nnonsense\nd\nd\n2\n")
+    rows = fix(tmp_path, answers="1\nnonsense\nd\nd\n2\n2\n2\n")
     before = list(rows_of(120))
-    wrong = next(row for row in rows if row["prompt"] == before[39]["prompt"])
-    assert wrong["label"] == before[39]["label"]
+    for line in WRONG:
+        righted = next(row for row in rows if row["prompt"] == before[line - 1]["prompt"])
+        assert righted["label"] == before[line - 1]["label"]
     assert sum(row["prompt"].startswith(before[0]["prompt"]) for row in rows) == 2
     assert "rare" not in {row["label"] for row in rows}
     assert check(tmp_path / "clean" / "train.jsonl", tmp_path / "clean" / "test.jsonl", code=0)
