@@ -6,6 +6,7 @@ Multi-label: one classifier a label. Single-label: one classifier for all.
 from __future__ import annotations
 
 import warnings
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +17,14 @@ from scipy.special import expit, logit, softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import all_estimators
+from threadpoolctl import threadpool_limits
 
 from router_ml.errors import RecipeError, TrainingError
 from router_ml.training.recipe import HeadRecipe
 
 Array = NDArray[np.float64]
+_one_thread = threadpool_limits.wrap(limits=1, user_api="blas")
+"""The products are small: a second thread waits longer for the first than it helps it."""
 EPSILON = 1e-6
 """No probability in float32 is nearer to 0 or 1 before its logit is taken."""
 _DEFAULTS: dict[str, Any] = {"max_iter": 2000, "C": 10.0}
@@ -92,6 +96,7 @@ def calibrated(raw: Array, calibration: Calibration, single_label: bool) -> Arra
     return expit(calibration.slope * raw + calibration.intercept)
 
 
+@_one_thread
 def fit_head(
     recipe: HeadRecipe,
     embeddings: NDArray,
@@ -133,8 +138,7 @@ def fit_head(
 
 
 def _estimator(recipe: HeadRecipe, seed: int) -> Any:
-    known = dict(all_estimators(type_filter="classifier"))
-    found = known.get(recipe.classifier)
+    found = _classifiers().get(recipe.classifier)
     try:
         allowed = found().get_params() if found else {}
         parameters = {key: value for key, value in _DEFAULTS.items() if key in allowed}
@@ -149,6 +153,12 @@ def _estimator(recipe: HeadRecipe, seed: int) -> Any:
     return made
 
 
+@cache
+def _classifiers() -> dict[str, Any]:
+    """Return scikit-learn's classifiers by name; looking for them takes a second."""
+    return dict(all_estimators(type_filter="classifier"))
+
+
 def _fit(model: Any, embeddings: NDArray, answer: NDArray, weights: NDArray) -> Any:
     try:
         return model.fit(embeddings, answer, sample_weight=weights)
@@ -156,6 +166,7 @@ def _fit(model: Any, embeddings: NDArray, answer: NDArray, weights: NDArray) -> 
         return model.fit(embeddings, answer)
 
 
+@_one_thread
 def calibrate(
     kind: str, raw: Array, targets: NDArray[np.float32], single_label: bool
 ) -> tuple[Calibration, list[float]]:

@@ -54,7 +54,8 @@ def label_by_words(data: Data, seen: Rows, judged: Rows) -> Said:
 
 def _pipeline() -> Pipeline:
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=_WORDS)
-    linear = LogisticRegression(C=10.0, solver="liblinear")
+    # There are more words than rows: the dual problem has the same answer, and far sooner.
+    linear = LogisticRegression(C=10.0, solver="liblinear", dual=True, random_state=0)
     return make_pipeline(vectorizer, OneVsRestClassifier(linear))
 
 
