@@ -117,9 +117,14 @@ def test_a_graph_without_the_tensor_gives_its_probabilities():
     assert embedder.embed([ModelText(b"Prove it")]).shape == (1, 6)
 
 
-def test_like_logs_have_not_drifted_and_other_tongues_have(judge):
-    same = measure_drift(judge, [MORE], [EVERYDAY])
+def test_like_logs_have_not_drifted_and_other_tongues_have(judge, tmp_path):
+    lines = [line for log in (EVERYDAY, MORE) for line in log.read_text().splitlines()]
+    halves = [tmp_path / "even.jsonl", tmp_path / "odd.jsonl"]
+    for start, half in enumerate(halves):
+        half.write_text("\n".join(lines[start::2]))
+    same = measure_drift(judge, halves[:1], halves[1:])
     assert same.routes.verdict != "shifted"
+    assert same.embedding.p_value > 0.01
     assert same.new_share < 0.05
     other = measure_drift(judge, [TONGUES], [EVERYDAY, MORE])
     assert other.embedding.p_value == 0.001
