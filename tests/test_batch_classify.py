@@ -1,11 +1,14 @@
 import gzip
 import json
 import os
+import platform
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 
+import msgspec
 import pyarrow as pa
 import pytest
 from pyarrow import dataset, parquet
@@ -13,7 +16,7 @@ from typer.testing import CliRunner
 
 from router_ml import Router
 from router_ml.batch import LocalEngine, classify, cut, fragments, reading
-from router_ml.batch.manifest import Finished
+from router_ml.batch.manifest import Finished, Holder, Output
 from router_ml.cli import app
 from router_ml.errors import BatchError, DataError
 from router_ml.policy import Policy
@@ -261,7 +264,8 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, small, router):
     before = set(files(tmp_path / "out"))
     found = classify(log, tmp_path / "out", workers=1, by="route")
     assert 0 < found.kept < found.fragments
-    assert before - {name for name in before if "_partial" in name} <= set(files(tmp_path / "out"))
+    passing = {name for name in before if "_partial" in name or name.endswith(".lock")}
+    assert before - passing <= set(files(tmp_path / "out"))
     classify(log, tmp_path / "whole", workers=1, by="route")
     assert files(tmp_path / "out") == files(tmp_path / "whole")
     same_as_routed(read(tmp_path / "out")[:200], prompts(200), router)
@@ -495,3 +499,77 @@ def test_progress_says_how_long_it_takes_still():
     run.add(Finished("a", "x", 0, 1, 100, rows=50))
     run.add_new(Finished("b", "x", 1, 2, 100, rows=60, bad=40, routes={"math": 60}), 5.0)
     assert (run.rows_per_s, run.seconds_left, run.bad_share) == (20, 10, 40 / 150)
+
+
+def test_a_second_run_is_refused_while_one_writes(log, tmp_path):
+    refusals = []
+
+    def begin_another(progress):
+        with pytest.raises(BatchError) as refusal:
+            classify(log, tmp_path / "out", workers=1)
+        refusals.append(str(refusal.value))
+
+    found = classify(log, tmp_path / "out", workers=1, done=begin_another)
+    assert len(refusals) == 2
+    assert f"process {os.getpid()} on " in refusals[0]
+    assert f"delete {tmp_path}/out/_manifest/run.lock and run the same again" in refusals[0]
+    assert (found.rows, len(read(tmp_path / "out"))) == (400, 400)
+    assert set(files(tmp_path / "out")) == {
+        name for each in read_manifest(tmp_path / "out") for name in named(each)
+    }
+
+
+def read_manifest(output):
+    paths = sorted((output / "_manifest").glob("*.json"))
+    return [json.loads(path.read_text()) for path in paths if path.name != "run.json"]
+
+
+def named(finished):
+    """Return the files that there are of a fragment."""
+    return [f"_manifest/{finished['fingerprint']}.json", *finished["files"]]
+
+
+@pytest.mark.parametrize(
+    ("holder", "is_live"),
+    [
+        (Holder("a", platform.node(), 1), True),
+        (Holder("a", "elsewhere", 1), True),
+        (Holder("a", platform.node(), os.getpid()), False),
+        (Holder("a", platform.node(), (1 << 22) + 1), False),
+    ],
+)
+def test_the_lock_of_a_run_that_is_gone_is_taken(holder, is_live, log, tmp_path):
+    lock = tmp_path / "out/_manifest/run.lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_bytes(msgspec.json.encode(holder))
+    if is_live:
+        with pytest.raises(BatchError, match=f"process 1 on {holder.host}. If that has ended"):
+            classify(log, tmp_path / "out", workers=1)
+        assert [path.name for path in lock.parent.iterdir()] == ["run.lock"]
+    else:
+        assert classify(log, tmp_path / "out", workers=1).rows == 400
+        assert not lock.exists()
+
+
+def test_a_run_that_lost_its_lock_publishes_nothing(log, tmp_path, small):
+    def lose(progress):
+        (tmp_path / "out/_manifest/run.lock").unlink(missing_ok=True)
+
+    with pytest.raises(BatchError, match="this run's lock is gone, or another run's"):
+        classify(log, tmp_path / "out", workers=1, done=lose)
+    assert files(tmp_path / "out") == {}
+    assert classify(log, tmp_path / "out", workers=1).kept == 0
+    assert len(read(tmp_path / "out")) == 400
+
+
+def test_a_file_that_vanished_before_it_is_published_ends_the_run(log, tmp_path, monkeypatch):
+    publish = Output.publish
+
+    def clear_first(output, *args):
+        shutil.rmtree(tmp_path / "out/_partial")
+        publish(output, *args)
+
+    monkeypatch.setattr(Output, "publish", clear_first)
+    with pytest.raises(BatchError, match="cannot be written: No such file"):
+        classify(log, tmp_path / "out", workers=1)
+    assert read_manifest(tmp_path / "out") == []

@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -76,6 +78,32 @@ def test_processes_end_when_nobody_asks_for_more(tmp_path):
     results.close()
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
+
+
+ORPHANS = """
+import os, sys, time
+from router_ml.batch import Fragment, LocalEngine
+
+class Sleeping:
+    def __call__(self, fragment):
+        print(os.getpid(), flush=True)
+        time.sleep(60)
+
+if __name__ == "__main__":
+    list(LocalEngine(2).map(Sleeping, [Fragment("", f"{n}", "lines", 0, 1, 1, "") for n in (1, 2)]))
+"""
+
+
+def test_processes_end_with_whoever_started_them(tmp_path):
+    (tmp_path / "run.py").write_text(ORPHANS)
+    command = [sys.executable, str(tmp_path / "run.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as run:
+        for _ in range(2):
+            run.stdout.readline()
+        run.kill()
+        begun = time.monotonic()
+        assert run.stdout.read() == b""  # the end: nobody has it open any more
+    assert time.monotonic() - begun < 30
 
 
 def test_ray_begins_again_and_says_what_was_raised(cluster, tmp_path):

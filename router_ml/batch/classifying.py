@@ -28,7 +28,7 @@ from pyarrow import dataset
 from router_ml.artifact import Artifact
 from router_ml.batch.decisions import Decisions, decide
 from router_ml.batch.fragments import Fragment
-from router_ml.batch.manifest import BAD, PARTIAL, Finished, Output
+from router_ml.batch.manifest import BAD, Finished, Output
 from router_ml.batch.reading import Bad, Batch, Columns, read_batches, rows_of, unit
 from router_ml.batch.texts import Texts, joined, texts_of_prompts, texts_of_requests
 from router_ml.catalog import Catalog
@@ -111,21 +111,26 @@ class Classifying:
         try:
             tally = _Tally(self._router)
             with output.written(), self._bad_rows(fragment, name) as write_bad:
-                self._write(fragment, name, tally, write_bad)
+                files = self._write(fragment, name, tally, write_bad)
+            if tally.bad:
+                files.append(_bad_file(fragment))
             with output.written():
-                finished = tally.finished(fragment, output.publish(name))
+                output.publish(name, files)
+                finished = tally.finished(fragment, sorted(files))
                 output.record(finished)
                 return finished
         finally:
             output.discard(name)
 
-    def _write(self, fragment: Fragment, name: str, tally: _Tally, write_bad: Any) -> None:
+    def _write(self, fragment: Fragment, name: str, tally: _Tally, write_bad: Any) -> list[str]:
+        """Write what is decided; return the files, within the partial directory."""
         tables = self._tables(fragment, tally, write_bad)
         first = next(tables, None)
         if first is None:
-            return
+            return []
         batches = (batch for table in _chain(first, tables) for batch in table.to_batches())
-        system, path = self._job.output.place(PARTIAL, name)
+        system, path = self._job.output.partial(name)
+        written: list[str] = []
         dataset.write_dataset(
             batches,
             path,
@@ -140,7 +145,9 @@ class Classifying:
             min_rows_per_group=1 << 14,
             max_rows_per_group=1 << 17,
             existing_data_behavior="overwrite_or_ignore",
+            file_visitor=lambda file: written.append(file.path),
         )
+        return [file[len(path) + 1 :] for file in written]
 
     def _partitioning(self, schema: pa.Schema) -> Any:
         if not self._job.by:
@@ -217,7 +224,7 @@ class Classifying:
     @contextmanager
     def _bad_rows(self, fragment: Fragment, name: str) -> Iterator[Any]:
         """Yield what writes bad rows; the file is made with the first of them."""
-        system, path = self._job.output.place(PARTIAL, name, BAD, f"{fragment.fingerprint}.jsonl")
+        system, path = self._job.output.partial(name, _bad_file(fragment))
         streams: list[Any] = []
 
         def write(bad: Sequence[Bad]) -> None:
@@ -232,6 +239,10 @@ class Classifying:
         finally:
             for stream in streams:
                 stream.close()
+
+
+def _bad_file(fragment: Fragment) -> str:
+    return f"{BAD}/{fragment.fingerprint}.jsonl"
 
 
 def _check_names(fragment: Fragment, names: Sequence[str]) -> None:

@@ -15,8 +15,9 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
+from threading import Thread
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from router_ml.batch.fragments import Fragment
@@ -182,11 +183,20 @@ class _Process:
 def _serve(pipe: Connection) -> None:
     """Work on fragments until nobody is there to give any."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this one is interrupted too
+    Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError, OSError):
         worker = _made(pipe.recv())
         while True:
             fragment = pipe.recv()
             pipe.send(worker if isinstance(worker, _Failure) else _attempt(worker, fragment))
+
+
+def _end_with_parent() -> None:
+    """End in the middle of a fragment too: the next run may begin the same."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _made(make: Callable[[], Worker[T]]) -> Worker[T] | _Failure:

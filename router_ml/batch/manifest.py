@@ -2,8 +2,9 @@
 
     output/_manifest/run.json            what answers depend on: artifact, policy, options
     output/_manifest/<fragment>.json     a finished fragment: its part of the input, its files
+    output/_manifest/run.lock            which run writes here: one at a time
     output/_bad/<fragment>.jsonl         rows that could not be read, each with its origin
-    output/_partial/                     what is being written
+    output/_partial/<run>/               what is being written
 
 A fragment is finished when its record is there, which is the last thing to appear. Its name
 is the fingerprint of its part of the input: begun again it writes the same files, and an input
@@ -13,8 +14,10 @@ that changed is another fragment.
 from __future__ import annotations
 
 import hashlib
+import os
+import platform
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,7 +27,9 @@ from router_ml.batch.fragments import Fragment, open_file_system, said
 from router_ml.errors import BatchError
 
 MANIFEST, BAD, PARTIAL = "_manifest", "_bad", "_partial"
-_RUN = "run.json"
+_RUN, _LOCK = "run.json", "run.lock"
+_HELD: set[str] = set()
+"""Runs of this process."""
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -90,20 +95,80 @@ class Identity(msgspec.Struct, frozen=True):
         return [name for name in fields if getattr(self, name) != getattr(other, name)]
 
 
+class Holder(msgspec.Struct, frozen=True):
+    """Which run writes into an output.
+
+    Attributes:
+        run: names it.
+        host, process: where it runs.
+
+    """
+
+    run: str
+    host: str
+    process: int
+
+    @classmethod
+    def of(cls, run: str) -> Holder:
+        """Return the holder that a run of this process is."""
+        return cls(run, platform.node(), os.getpid())
+
+    def is_gone(self) -> bool:
+        """Say whether it has ended for certain; of another machine's, nobody can tell."""
+        if self.host != platform.node() or os.name == "nt":  # there, asking would end it
+            return False
+        if self.process == os.getpid():  # or that of an earlier container, as its first process
+            return self.run not in _HELD
+        try:
+            os.kill(self.process, 0)
+        except OSError as error:
+            return isinstance(error, ProcessLookupError)
+        return False
+
+
 def digest(value: Any) -> str:
     """Return the SHA-256 of a value's JSON, its keys sorted."""
     return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()
 
 
 class Output(NamedTuple):
-    """A directory of output, on whatever file system."""
+    """A directory of output, on whatever file system.
+
+    Attributes:
+        uri: names it.
+        run: the run that writes there.
+
+    """
 
     uri: str
+    run: str
 
     def place(self, *names: str) -> tuple[fs.FileSystem, str]:
         """Return the file system, and the path of something within the output."""
         system, root = open_file_system(self.uri)
         return system, "/".join((root.rstrip("/"), *names))
+
+    def partial(self, *names: str) -> tuple[fs.FileSystem, str]:
+        """Return the file system, and the path of something that this run has not published."""
+        return self.place(PARTIAL, self.run, *names)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other runs away meanwhile, and leave nothing behind but output.
+
+        Raises:
+            BatchError: another run writes here.
+
+        """
+        _HELD.add(self.run)
+        try:
+            with self.written():
+                self._take()
+            yield
+        finally:
+            _HELD.discard(self.run)
+            with suppress(OSError):  # what ended the run is worth more than this
+                self._release()
 
     @contextmanager
     def written(self) -> Iterator[None]:
@@ -118,6 +183,8 @@ class Output(NamedTuple):
 
     def begin(self, identity: Identity, *, overwrite: bool) -> Identity:
         """Start a run, or go on with the one that is here; return what it depends on.
+
+        Whatever is partial is of a run that has ended, since this one holds the output.
 
         Raises:
             BatchError: the output is of another artifact, policy or options.
@@ -147,7 +214,13 @@ class Output(NamedTuple):
         return [each for each in found if each is not None]
 
     def record(self, finished: Finished) -> None:
-        """Say that a fragment is finished."""
+        """Say that a fragment is finished.
+
+        Raises:
+            BatchError: the output is another run's by now.
+
+        """
+        self._check_held()
         self._record(f"{finished.fingerprint}.json", finished)
 
     def remove(self, finished: Iterable[Finished]) -> None:
@@ -156,25 +229,52 @@ class Output(NamedTuple):
             for name in (*each.files, f"{MANIFEST}/{each.fingerprint}.json"):
                 self._delete(name)
 
-    def publish(self, partial: str) -> list[str]:
-        """Move all that lies in a partial directory to its place; return what it was."""
-        system, start = self.place(PARTIAL, partial)
-        selector = fs.FileSelector(start, recursive=True, allow_not_found=True)
-        entries = [entry for entry in system.get_file_info(selector) if entry.is_file]
-        names = sorted(entry.path[len(start) + 1 :] for entry in entries)
+    def publish(self, partial: str, names: Iterable[str]) -> None:
+        """Move files of a partial directory to their places.
+
+        Raises:
+            OSError: one of them is not there, or cannot be moved.
+            BatchError: the output is another run's by now.
+
+        """
+        self._check_held()
+        system, start = self.partial(partial)
         for name in names:
             target = self.place(name)[1]
             system.create_dir(target.rpartition("/")[0])
             system.move(f"{start}/{name}", target)
-        return names
-
-    def end(self) -> None:
-        """Leave nothing behind but output."""
-        self._clear(PARTIAL)
 
     def discard(self, partial: str) -> None:
         """Delete a partial directory."""
-        self._clear(f"{PARTIAL}/{partial}")
+        self._clear(f"{PARTIAL}/{self.run}/{partial}")
+
+    def _take(self) -> None:
+        holder = self._read(_LOCK, Holder)
+        if holder is not None and not holder.is_gone():
+            raise BatchError(
+                f"{self.uri} is being written by another run, process {holder.process} on "
+                f"{holder.host}. If that has ended, delete {self.place(MANIFEST, _LOCK)[1]} and "
+                "run the same again."
+            )
+        self._record(_LOCK, Holder.of(self.run))
+
+    def _release(self) -> None:
+        if self._is_held():
+            with suppress(OSError):  # a worker may be writing still
+                self._clear(PARTIAL)
+            self._delete(f"{MANIFEST}/{_LOCK}")
+
+    def _is_held(self) -> bool:
+        holder = self._read(_LOCK, Holder)
+        return holder is not None and holder.run == self.run
+
+    def _check_held(self) -> None:
+        """Check that the run goes on: a worker may outlive it, and meet the next one's files."""
+        if not self._is_held():
+            raise BatchError(
+                f"{self.uri}: this run's lock is gone, or another run's. What is finished stays; "
+                "run the same again to go on."
+            )
 
     def _read(self, name: str, kind: type[Any]) -> Any:
         system, path = self.place(MANIFEST, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -136,37 +137,37 @@ def classify(
 
     Raises:
         DataError: input that is missing, truncated or broken.
-        BatchError: the output is another run's or cannot be written, too many rows are bad,
-            or workers die.
+        BatchError: the output is another run's or cannot be written, another run writes it,
+            too many rows are bad, or workers die.
         MissingExtra: the engine is not installed.
 
     """
     _check_by(by)
     router = router or Router.load()
-    place, began = Output(str(output)), time.monotonic()
+    place, began = Output(str(output), secrets.token_hex(4)), time.monotonic()
     fragments = cut(*([sources] if isinstance(sources, str | Path) else sources))
     engine = make_engine(engine, workers) if isinstance(engine, str) else engine
     wanted = _identity(router, by, mapping or {}, find_columns(fragments))
-    with place.written():
-        identity = place.begin(wanted, overwrite=overwrite)
-        progress, left = _go_on(place, fragments)
-    done(progress)
-    job = Job(
-        router.artifact,
-        router.policy,
-        router.catalog,
-        identity.mapping,
-        identity.columns,
-        place,
-        by,
-    )
-    for finished in engine.map(partial(Classifying, job), left):
-        progress.add_new(finished, time.monotonic() - began)
+    with place.held():
+        with place.written():
+            identity = place.begin(wanted, overwrite=overwrite)
+            progress, left = _go_on(place, fragments)
         done(progress)
-        if progress.rows + progress.bad >= _FEW:
-            _check_bad(progress, most_bad, place)
-    _check_bad(progress, most_bad, place)
-    place.end()
+        job = Job(
+            router.artifact,
+            router.policy,
+            router.catalog,
+            identity.mapping,
+            identity.columns,
+            place,
+            by,
+        )
+        for finished in engine.map(partial(Classifying, job), left):
+            progress.add_new(finished, time.monotonic() - began)
+            done(progress)
+            if progress.rows + progress.bad >= _FEW:
+                _check_bad(progress, most_bad, place)
+        _check_bad(progress, most_bad, place)
     return progress
 
 
