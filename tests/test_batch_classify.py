@@ -573,3 +573,36 @@ def test_a_file_that_vanished_before_it_is_published_ends_the_run(log, tmp_path,
     with pytest.raises(BatchError, match="cannot be written: No such file"):
         classify(log, tmp_path / "out", workers=1)
     assert read_manifest(tmp_path / "out") == []
+
+
+def die(*args):
+    raise KeyboardInterrupt
+
+
+def die_before_math(output, *names, place=Output.place):
+    """Die where the last file of a fragment would be moved to its place."""
+    if names and names[0].startswith("predicted_route=math"):
+        raise KeyboardInterrupt
+    return place(output, *names)
+
+
+@pytest.mark.parametrize(("step", "die"), [("place", die_before_math), ("record", die)])
+def test_what_was_published_and_not_recorded_is_undone(
+    step, die, log, tmp_path, router, monkeypatch
+):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(Output, step, die)
+        with pytest.raises(KeyboardInterrupt):
+            classify(log, out, workers=1, by="route")
+    shown = set(out.glob("predicted_route=*/*"))
+    assert shown
+    assert read_manifest(out) == []
+    other = Router.load(policy=Policy.of_labels(router.classifier.labels))
+    with pytest.raises(BatchError, match="another policy"):
+        classify(log, out, router=other, workers=1, by="route")
+    assert set(out.glob("predicted_route=*/*")) == shown
+    write_parquet(log, 120)
+    found = classify(log, out, router=other, workers=1, by="route", overwrite=True)
+    assert (found.rows, len(read(out))) == (120, 120)
+    assert not list(out.rglob("*.begun"))

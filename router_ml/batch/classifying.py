@@ -99,7 +99,7 @@ class Classifying:
         self._time = job.by.removeprefix("day:")
 
     def __call__(self, fragment: Fragment) -> Finished:
-        """Classify a fragment; its output appears as a whole.
+        """Classify a fragment; it is finished when all its output is in place.
 
         Raises:
             DataError: the fragment cannot be read.
@@ -113,10 +113,10 @@ class Classifying:
             with output.written(), self._bad_rows(fragment, name) as write_bad:
                 files = self._write(fragment, name, tally, write_bad)
             if tally.bad:
-                files.append(_bad_file(fragment))
+                files.insert(0, _bad_file(fragment))
             with output.written():
-                output.publish(name, files)
-                finished = tally.finished(fragment, sorted(files))
+                output.publish(fragment.fingerprint, name, files)
+                finished = tally.finished(fragment, files)
                 output.record(finished)
                 return finished
         finally:
@@ -147,7 +147,7 @@ class Classifying:
             existing_data_behavior="overwrite_or_ignore",
             file_visitor=lambda file: written.append(file.path),
         )
-        return [file[len(path) + 1 :] for file in written]
+        return sorted(file[len(path) + 1 :] for file in written)
 
     def _partitioning(self, schema: pa.Schema) -> Any:
         if not self._job.by:

@@ -2,13 +2,14 @@
 
     output/_manifest/run.json            what answers depend on: artifact, policy, options
     output/_manifest/<fragment>.json     a finished fragment: its part of the input, its files
+    output/_manifest/<fragment>.begun    the files of one that is about to be finished
     output/_manifest/run.lock            which run writes here: one at a time
     output/_bad/<fragment>.jsonl         rows that could not be read, each with its origin
     output/_partial/<run>/               what is being written
 
-A fragment is finished when its record is there, which is the last thing to appear. Its name
-is the fingerprint of its part of the input: begun again it writes the same files, and an input
-that changed is another fragment.
+A fragment is finished when its record is there, which appears behind its files. Those of one
+that was begun and got no record are deleted, by the next run or the next attempt. Its name is
+the fingerprint of its part of the input, so that an input that changed is another fragment.
 """
 
 from __future__ import annotations
@@ -199,6 +200,7 @@ class Output(NamedTuple):
                 f"{self.uri} has the output of a run with another {' and another '.join(differing)}"
                 ": name another directory, or --overwrite to delete that run's files."
             )
+        self._undo_unfinished()
         self._clear(PARTIAL)
         if known is None:
             self._record(_RUN, identity)
@@ -207,10 +209,7 @@ class Output(NamedTuple):
 
     def finished(self) -> list[Finished]:
         """Return every finished fragment."""
-        system, path = self.place(MANIFEST)
-        entries = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
-        names = sorted(entry.base_name for entry in entries if entry.base_name.endswith(".json"))
-        found = (self._read(name, Finished) for name in names if name != _RUN)
+        found = (self._read(f"{name}.json", Finished) for name in self._fragments(".json"))
         return [each for each in found if each is not None]
 
     def record(self, finished: Finished) -> None:
@@ -222,15 +221,17 @@ class Output(NamedTuple):
         """
         self._check_held()
         self._record(f"{finished.fingerprint}.json", finished)
+        self._delete(f"{MANIFEST}/{finished.fingerprint}.begun")
 
     def remove(self, finished: Iterable[Finished]) -> None:
-        """Delete the files of finished fragments, and last that they are finished."""
+        """Delete finished fragments, as if they had only been begun."""
         for each in finished:
-            for name in (*each.files, f"{MANIFEST}/{each.fingerprint}.json"):
-                self._delete(name)
+            self._record(f"{each.fingerprint}.begun", each.files)
+            self._delete(f"{MANIFEST}/{each.fingerprint}.json")
+            self._undo(each.fingerprint)
 
-    def publish(self, partial: str, names: Iterable[str]) -> None:
-        """Move files of a partial directory to their places.
+    def publish(self, fingerprint: str, partial: str, names: Sequence[str]) -> None:
+        """Move files of a partial directory to their places, having said which they are.
 
         Raises:
             OSError: one of them is not there, or cannot be moved.
@@ -238,6 +239,8 @@ class Output(NamedTuple):
 
         """
         self._check_held()
+        self._undo(fingerprint)
+        self._record(f"{fingerprint}.begun", names)
         system, start = self.partial(partial)
         for name in names:
             target = self.place(name)[1]
@@ -247,6 +250,27 @@ class Output(NamedTuple):
     def discard(self, partial: str) -> None:
         """Delete a partial directory."""
         self._clear(f"{PARTIAL}/{self.run}/{partial}")
+
+    def _fragments(self, suffix: str) -> list[str]:
+        """Return the fingerprints of which the manifest has such a file."""
+        system, path = self.place(MANIFEST)
+        entries = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        names = sorted(each.base_name for each in entries if each.base_name.endswith(suffix))
+        return [name.removesuffix(suffix) for name in names if name != _RUN]
+
+    def _undo_unfinished(self) -> None:
+        finished = set(self._fragments(".json"))
+        for fingerprint in self._fragments(".begun"):
+            if fingerprint in finished:
+                self._delete(f"{MANIFEST}/{fingerprint}.begun")
+            else:
+                self._undo(fingerprint)
+
+    def _undo(self, fingerprint: str) -> None:
+        """Delete the files of a fragment that was begun, and last that it was."""
+        for name in self._read(f"{fingerprint}.begun", list[str]) or []:
+            self._delete(name)
+        self._delete(f"{MANIFEST}/{fingerprint}.begun")
 
     def _take(self) -> None:
         holder = self._read(_LOCK, Holder)
@@ -276,7 +300,7 @@ class Output(NamedTuple):
                 "run the same again to go on."
             )
 
-    def _read(self, name: str, kind: type[Any]) -> Any:
+    def _read(self, name: str, kind: Any) -> Any:
         system, path = self.place(MANIFEST, name)
         if system.get_file_info(path).type == fs.FileType.NotFound:
             return None
