@@ -335,6 +335,30 @@ def test_a_changed_input_replaces_its_output(tmp_path, small):
     assert len(read(tmp_path / "out")) == 121
 
 
+@pytest.mark.parametrize("name", ["log.jsonl", "log.parquet"])
+def test_an_emptied_input_leaves_no_output(name, tmp_path):
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    rows = [{"prompt": "hi", "id": n} for n in range(50)]
+    write_lines(logs / "log.jsonl", rows)
+    parquet.write_table(pa.Table.from_pylist(rows), logs / "log.parquet")
+    assert classify(logs, tmp_path / "out", workers=1).rows == 100
+    (logs / "log.jsonl").write_text("")
+    parquet.ParquetWriter(logs / "log.parquet", pa.schema({"prompt": pa.string()})).close()
+    assert classify(logs / name, tmp_path / "out", workers=1).rows == 0
+    assert len(read(tmp_path / "out")) == 50  # the other file is no input of this run
+
+
+def test_the_output_of_a_file_that_is_gone_stays(tmp_path):
+    write_lines(tmp_path / "a.jsonl", [{"prompt": "hi", "id": 1}])
+    write_lines(tmp_path / "b.jsonl", [{"prompt": "ho", "id": 2}])
+    classify(f"{tmp_path}/*.jsonl", tmp_path / "out", workers=1)
+    (tmp_path / "a.jsonl").unlink()
+    found = classify(f"{tmp_path}/*.jsonl", tmp_path / "out", workers=1)
+    assert (found.kept, found.rows) == (1, 1)
+    assert [row["id"] for row in read(tmp_path / "out")] == [1, 2]
+
+
 def test_bad_rows_go_to_a_side_file_with_their_origin(tmp_path):
     rows = [json.dumps({"prompt": "hi"})] * 30
     rows[7], rows[9], rows[20] = '{"prompt": 5}', "{no", '{"other": 1}'

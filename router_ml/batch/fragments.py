@@ -64,6 +64,19 @@ class Fragment(NamedTuple):
         return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
+class Found(NamedTuple):
+    """A file, and what named it.
+
+    Attributes:
+        source: what names the file system: a URI, or a local path.
+        info: the file, within that file system.
+
+    """
+
+    source: str
+    info: fs.FileInfo
+
+
 def cut(*sources: Path | str) -> list[Fragment]:
     """Return the fragments of all the files that sources name, in the order of the files.
 
@@ -75,9 +88,18 @@ def cut(*sources: Path | str) -> list[Fragment]:
         DataError: nothing matches, or a file is missing, truncated, or of another kind.
 
     """
-    found = [(str(source), info) for source in sources for info in _find(str(source))]
+    return cut_files(find(*sources))
+
+
+def find(*sources: Path | str) -> list[Found]:
+    """Return the files that sources name; see `cut`."""
+    return [Found(str(source), info) for source in sources for info in _find(str(source))]
+
+
+def cut_files(files: Iterable[Found]) -> list[Fragment]:
+    """Return the fragments of files; see `cut`."""
     with ThreadPoolExecutor(_READERS) as pool:
-        parts = pool.map(lambda pair: list(_cut_file(*pair)), found)
+        parts = pool.map(lambda file: list(_cut_file(*file)), files)
         return [fragment for part in parts for fragment in part]
 
 

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import msgspec
 from pyarrow import fs
 
-from router_ml.batch.fragments import Fragment, open_file_system, said
+from router_ml.batch.fragments import Found, Fragment, open_file_system, said
 from router_ml.errors import BatchError
 
 MANIFEST, BAD, PARTIAL = "_manifest", "_bad", "_partial"
@@ -330,8 +330,14 @@ class Output(NamedTuple):
             system.delete_dir(path)
 
 
-def outdated(finished: Sequence[Finished], fragments: Sequence[Fragment]) -> list[Finished]:
-    """Return what was finished of files that are there no more as they were then."""
-    paths = {fragment.path for fragment in fragments}
+def outdated(
+    finished: Sequence[Finished], files: Sequence[Found], fragments: Sequence[Fragment]
+) -> list[Finished]:
+    """Return what was finished of files that are no longer as they were then.
+
+    One of which nothing is left has no fragment. What is no input of this run stays: runs may
+    share an output, and logs are deleted when they are old.
+    """
+    paths = {file.info.path for file in files}
     now = {fragment.fingerprint for fragment in fragments}
     return [each for each in finished if each.path in paths and each.fingerprint not in now]

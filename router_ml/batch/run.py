@@ -13,7 +13,7 @@ import msgspec
 
 from router_ml.batch.classifying import Classifying, Job
 from router_ml.batch.engines import Engine, LocalEngine, RayEngine
-from router_ml.batch.fragments import Fragment, cut, total_bytes
+from router_ml.batch.fragments import Found, Fragment, cut_files, find, total_bytes
 from router_ml.batch.manifest import Finished, Identity, Output, digest, outdated
 from router_ml.batch.reading import find_columns
 from router_ml.errors import BatchError
@@ -145,13 +145,14 @@ def classify(
     _check_by(by)
     router = router or Router.load()
     place, began = Output(str(output), secrets.token_hex(4)), time.monotonic()
-    fragments = cut(*([sources] if isinstance(sources, str | Path) else sources))
+    files = find(*([sources] if isinstance(sources, str | Path) else sources))
+    fragments = cut_files(files)
     engine = make_engine(engine, workers) if isinstance(engine, str) else engine
     wanted = _identity(router, by, mapping or {}, find_columns(fragments))
     with place.held():
         with place.written():
             identity = place.begin(wanted, overwrite=overwrite)
-            progress, left = _go_on(place, fragments)
+            progress, left = _go_on(place, files, fragments)
         done(progress)
         job = Job(
             router.artifact,
@@ -176,10 +177,12 @@ def _check_by(by: str) -> None:
         raise BatchError(f"Output is partitioned by `route` or `day:COLUMN`, not by {by!r}.")
 
 
-def _go_on(output: Output, fragments: Sequence[Fragment]) -> tuple[Progress, list[Fragment]]:
+def _go_on(
+    output: Output, files: Sequence[Found], fragments: Sequence[Fragment]
+) -> tuple[Progress, list[Fragment]]:
     """Count what is finished, delete what is outdated; return how far it is and what is left."""
     finished = output.finished()
-    old = outdated(finished, fragments)
+    old = outdated(finished, files, fragments)
     output.remove(old)
     kept = {each.fingerprint: each for each in finished if each not in old}
     progress = Progress(len(fragments), total_bytes(fragments))
