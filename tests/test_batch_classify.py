@@ -188,6 +188,20 @@ def test_columns_of_lines_are_kept(tmp_path):
     assert found.routes["vision"] == 1
 
 
+def test_a_run_of_other_files_adds_their_columns(tmp_path):
+    parquet.write_table(pa.table({"prompt": ["hi"], "id": [1]}), tmp_path / "a.parquet")
+    write_lines(tmp_path / "b.jsonl", [{"prompt": "ho", "id": 2, "at": "2026-01-01"}])
+    write_lines(tmp_path / "c.jsonl", [{"prompt": "ha", "id": 3, "at": 5, "user": "me"}])
+    for name in ("a.parquet", "b.jsonl", "c.jsonl"):
+        classify(tmp_path / name, tmp_path / "out", workers=1)
+    tables = [parquet.read_table(path) for path in (tmp_path / "out").glob("*.parquet")]
+    rows = [row for table in tables for row in table.to_pylist()]
+    first, second, third = sorted(rows, key=lambda row: row["id"])
+    assert (first["prompt"], first["id"]) == ("hi", 1)
+    assert (second["prompt"], second["id"], second["at"]) == ("ho", 2, "2026-01-01")
+    assert (third["prompt"], third["id"], third["at"], third["user"]) == ("ha", 3, "5", "me")
+
+
 def test_output_is_partitioned_by_day_or_route(log, tmp_path):
     classify(log, tmp_path / "days", workers=1, by="day:at")
     names = {path.name for path in (tmp_path / "days").glob("day_of_at=*")}

@@ -91,7 +91,7 @@ class Identity(msgspec.Struct, frozen=True):
     columns: dict[str, str]
 
     def differences(self, other: Identity) -> list[str]:
-        """Name what differs; the columns do not count, for the first run chooses them."""
+        """Name what differs; the columns do not count, for runs add to them."""
         fields = [name for name in self.__struct_fields__ if name != "columns"]
         return [name for name in fields if getattr(self, name) != getattr(other, name)]
 
@@ -202,10 +202,11 @@ class Output(NamedTuple):
             )
         self._undo_unfinished()
         self._clear(PARTIAL)
-        if known is None:
-            self._record(_RUN, identity)
-            return identity
-        return known
+        if known is not None:  # a column that an earlier run has stays of its type
+            columns = {**identity.columns, **known.columns}
+            identity = msgspec.structs.replace(identity, columns=columns)
+        self._record(_RUN, identity)
+        return identity
 
     def finished(self) -> list[Finished]:
         """Return every finished fragment."""
