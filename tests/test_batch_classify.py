@@ -470,6 +470,22 @@ def test_inputs_and_outputs_are_uris_too(log, tmp_path, router):
         cut("nowhere://bucket/log.parquet")
 
 
+@pytest.mark.parametrize("root", ["{}", "file://{}"])
+def test_an_output_is_no_input_of_its_own_run_and_one_of_another(root, log, tmp_path):
+    logs = root.format(tmp_path)
+    for kept in (0, 1):
+        found = classify(logs, f"{logs}/decided/", workers=1, by="route")
+        assert (found.kept, found.fragments, found.rows) == (kept, 1, 400)
+    assert [part.path for part in cut(f"{logs}/decided")] == sorted(
+        str(path) for path in (tmp_path / "decided").glob("predicted_route=*/*.parquet")
+    )
+    with pytest.raises(BatchError, match="all of the input is output of its own: name another"):
+        classify(f"{logs}/decided", f"{logs}/decided", workers=1, by="route")
+    for kept in (0, 1):
+        found = classify(f"{logs}/*.parquet", logs, workers=1)
+        assert (found.kept, found.fragments) == (kept, 1)
+
+
 def test_a_file_system_of_fsspec_is_read_and_written(log):
     import fsspec
 

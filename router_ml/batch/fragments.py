@@ -21,6 +21,7 @@ from pyarrow import fs, parquet
 
 from router_ml.errors import DataError, MissingExtra
 from router_ml.logs import find_files
+from router_ml.logs.sources import is_hidden
 
 FRAGMENT_BYTES = 1 << 26
 """About how many bytes of a file a fragment has, as they lie there."""
@@ -166,8 +167,7 @@ def _find_remote(system: fs.FileSystem, source: str, path: str) -> list[fs.FileI
 
 
 def _is_log(root: str, path: str) -> bool:
-    parts = path[len(root) :].split("/")
-    return bool(_KNOWN.search(path)) and not any(part.startswith((".", "_")) for part in parts)
+    return bool(_KNOWN.search(path)) and not is_hidden(path[len(root) :].split("/"))
 
 
 def _expression(pattern: str) -> str:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from router_ml.errors import BatchError
 
 MANIFEST, BAD, PARTIAL = "_manifest", "_bad", "_partial"
 _RUN, _LOCK = "run.json", "run.lock"
+_WRITTEN = re.compile(r"_.*|([^/]+=[^/]*/)?[0-9a-f]{16}-\d+\.parquet")
 _HELD: set[str] = set()
 """Runs of this process."""
 
@@ -148,6 +150,13 @@ class Output(NamedTuple):
         """Return the file system, and the path of something within the output."""
         system, root = open_file_system(self.uri)
         return system, "/".join((root.rstrip("/"), *names))
+
+    def has(self, file: Found) -> bool:
+        """Say whether a file is one that runs wrote here; other files may lie beside them."""
+        system, root = self.place("")
+        if open_file_system(file.source)[0] != system or not file.info.path.startswith(root):
+            return False
+        return _WRITTEN.fullmatch(file.info.path[len(root) :]) is not None
 
     def partial(self, *names: str) -> tuple[fs.FileSystem, str]:
         """Return the file system, and the path of something that this run has not published."""

@@ -145,7 +145,7 @@ def classify(
     _check_by(by)
     router = router or Router.load()
     place, began = Output(str(output), secrets.token_hex(4)), time.monotonic()
-    files = find(*([sources] if isinstance(sources, str | Path) else sources))
+    files = _inputs([sources] if isinstance(sources, str | Path) else sources, place)
     fragments = cut_files(files)
     engine = make_engine(engine, workers) if isinstance(engine, str) else engine
     wanted = _identity(router, by, mapping or {}, find_columns(fragments))
@@ -175,6 +175,17 @@ def classify(
 def _check_by(by: str) -> None:
     if by not in {"", "route"} and by.removeprefix("day:") in {"", by}:
         raise BatchError(f"Output is partitioned by `route` or `day:COLUMN`, not by {by!r}.")
+
+
+def _inputs(sources: Iterable[str | Path], output: Output) -> list[Found]:
+    """Find the input; what an output has that lies in a directory of it is none of it."""
+    found = find(*sources)
+    files = [file for file in found if not output.has(file)]
+    if found and not files:
+        raise BatchError(
+            f"{output.uri}: all of the input is output of its own: name another directory."
+        )
+    return files
 
 
 def _go_on(
