@@ -164,6 +164,11 @@ def test_lines_are_cut_where_they_begin(tmp_path, monkeypatch):
         assert all(text[row.number :].startswith(b'{"prompt"') for row in rows)
 
 
+def test_a_file_that_is_named_twice_is_cut_once(log, tmp_path, small):
+    found = cut(log, tmp_path, f"file://{tmp_path}/*.parquet")
+    assert [part.fingerprint for part in found] == [part.fingerprint for part in cut(log)]
+
+
 def test_columns_of_lines_are_kept(tmp_path):
     rows = [
         {"id": 1, "messages": MESSAGES, "usage": {"prompt_tokens": 9, "completion_tokens": 1}},

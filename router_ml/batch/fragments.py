@@ -98,10 +98,11 @@ def find(*sources: Path | str) -> list[Found]:
 
 
 def cut_files(files: Iterable[Found]) -> list[Fragment]:
-    """Return the fragments of files; see `cut`."""
+    """Return the fragments of files, each once, however often it is named; see `cut`."""
     with ThreadPoolExecutor(_READERS) as pool:
         parts = pool.map(lambda file: list(_cut_file(*file)), files)
-        return [fragment for part in parts for fragment in part]
+        named = {fragment.fingerprint: fragment for part in parts for fragment in part}
+    return list(named.values())
 
 
 @lru_cache(maxsize=64)
