@@ -52,6 +52,11 @@ def test_one_worker_works_in_this_process(tmp_path):
     assert found == [(fragment.path, os.getpid()) for fragment in FRAGMENTS]
 
 
+def test_there_is_a_worker_for_every_core(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on macOS and Windows
+    assert LocalEngine().workers == os.cpu_count()
+
+
 def test_what_a_dead_process_had_begun_is_begun_again(tmp_path):
     deaths = {"part 1": 1, "part 5": LOSSES, "part 11": 2}
     found = list(LocalEngine(2).map(partial(Dying, tmp_path, deaths), FRAGMENTS))

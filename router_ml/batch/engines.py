@@ -83,12 +83,19 @@ def _said(result: T | _Failure) -> T:
     return result
 
 
+def _cores() -> int:
+    """Count the cores that this process may use; where nobody says, those of the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class LocalEngine:
     """The processes of one machine; one process alone works in this one."""
 
     def __init__(self, workers: int | None = None) -> None:
         """Use so many processes, by default one for each core that this one may use."""
-        self.workers = workers or len(os.sched_getaffinity(0))
+        self.workers = workers or _cores()
 
     def map(self, make: Callable[[], Worker[T]], fragments: Sequence[Fragment]) -> Iterator[T]:
         """Yield the result of every fragment; see `Engine`."""
