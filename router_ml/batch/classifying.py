@@ -247,11 +247,8 @@ def _bad_file(fragment: Fragment) -> str:
 
 def _check_names(fragment: Fragment, names: Sequence[str]) -> None:
     """Check that no column of the input has the name of one that is added."""
-    taken = [name for name, count in Counter(names).items() if count > 1]
-    taken += [
-        name for name in names if name.removeprefix(PREDICTED) in _ADDED and name not in _ADDED
-    ]
-    for name in taken:
+    added = {f"{PREDICTED}{name}" for name in _ADDED}
+    for name in (name for name, count in Counter(names).items() if count > 1 or name in added):
         raise DataError(fragment.path, None, f"has a column {name!r} already: take it out first.")
 
 
