@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from router_ml.batch import Fragment, LocalEngine
+from router_ml.batch import Fragment, LocalEngine, engines
 from router_ml.batch.engines import LOSSES
 from router_ml.errors import BatchError, DataError
 
@@ -111,10 +111,13 @@ def test_processes_end_with_whoever_started_them(tmp_path):
     assert time.monotonic() - begun < 30
 
 
-def test_ray_begins_again_and_says_what_was_raised(cluster, tmp_path):
+def test_ray_begins_again_and_says_what_was_raised(cluster, tmp_path, monkeypatch):
     deaths = {"part 1": 1, "part 5": 1}
     found = list(cluster.map(partial(Dying, tmp_path, deaths), FRAGMENTS))
     assert sorted(path for path, _ in found) == sorted(f.path for f in FRAGMENTS)
     assert len({process for _, process in found}) >= 2
     with pytest.raises(DataError, match=r"log\.jsonl:7: is odd\."):
         list(cluster.map(Refusing, FRAGMENTS))
+    monkeypatch.setattr(engines, "LOSSES", 1)
+    with pytest.raises(BatchError, match="part 3: its worker died 2 times"):
+        list(cluster.map(partial(Dying, tmp_path, {"part 3": 99}), FRAGMENTS[2:5]))

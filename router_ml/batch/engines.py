@@ -249,7 +249,11 @@ class RayEngine:
 
         if not fragments:
             return
-        items = [{"fragment": pickle.dumps(fragment)} for fragment in fragments]
+        items = [
+            {"number": number, "fragment": pickle.dumps(fragment)}
+            for number, fragment in enumerate(fragments)
+        ]
+        begun = ray.remote(num_cpus=0)(_Begun).remote()
         size = min(self.workers, len(items))
         ray.data.DataContext.get_current().enable_progress_bars = False  # whoever asked has one
         pool = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2)
@@ -258,7 +262,7 @@ class RayEngine:
             warnings.simplefilter("ignore", DeprecationWarning)
             results = data.map(
                 _RayWorker,
-                fn_constructor_args=(make,),
+                fn_constructor_args=(make, begun),
                 compute=pool,
                 num_cpus=1,
                 ray_remote_args_fn=_bounded_retries,
@@ -267,6 +271,10 @@ class RayEngine:
             for row in results.iter_rows():
                 yield _said(pickle.loads(row["result"]))
         except ray.exceptions.RayError as error:
+            with suppress(ray.exceptions.RayError):  # it may be gone with the cluster
+                for number, times in ray.get(begun.times.remote()).items():
+                    if times > LOSSES:
+                        raise _lost(fragments[number]) from error
             raise BatchError(
                 f"Ray gave the run up: {_first_line(error)}. What is finished stays."
             ) from error
@@ -281,14 +289,32 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
 
 
+class _Begun:
+    """The actor that knows how often fragments were begun: Ray does not say which one it lost."""
+
+    def __init__(self) -> None:
+        self._times: Counter[int] = Counter()
+
+    def begin(self, number: int) -> None:
+        """Count a beginning."""
+        self._times[number] += 1
+
+    def times(self) -> dict[int, int]:
+        """Return the number of a fragment -> how often it was begun."""
+        return dict(self._times)
+
+
 class _RayWorker:
     """The actor around a worker: what goes in and comes out are Ray Data's rows."""
 
-    def __init__(self, make: Callable[[], Worker[Any]]) -> None:
-        self._worker = _made(make)
+    def __init__(self, make: Callable[[], Worker[Any]], begun: Any) -> None:
+        self._worker, self._begun = _made(make), begun
         self._counters: dict[str, Any] = {}
 
-    def __call__(self, row: dict[str, bytes]) -> dict[str, bytes]:
+    def __call__(self, row: dict[str, Any]) -> dict[str, bytes]:
+        import ray
+
+        ray.get(self._begun.begin.remote(row["number"]))
         worker = self._worker
         fragment = pickle.loads(row["fragment"])
         result = worker if isinstance(worker, _Failure) else _attempt(worker, fragment)
