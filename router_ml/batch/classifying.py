@@ -25,13 +25,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import dataset
 
-from router_ml.artifact import Artifact
 from router_ml.batch.decisions import Decisions, decide
 from router_ml.batch.fragments import Fragment
 from router_ml.batch.manifest import BAD, Finished, Output
 from router_ml.batch.reading import Bad, Batch, Columns, read_batches, rows_of, unit
+from router_ml.batch.rows import Source
 from router_ml.batch.texts import Texts, joined, texts_of_prompts, texts_of_requests
-from router_ml.catalog import Catalog
 from router_ml.classifier import PackedTexts, Probabilities
 from router_ml.errors import DataError
 from router_ml.evaluation.costs import COUNT_KEYS, OUTPUT_TOKENS, Bill, tokens_of
@@ -39,7 +38,7 @@ from router_ml.examples import request_of
 from router_ml.logs import Mapping, Row
 from router_ml.logs.layouts import recognise
 from router_ml.logs.mapping import decoded
-from router_ml.policy import Fact, Policy
+from router_ml.policy import Fact
 from router_ml.request import Request, Turn, approximate_tokens
 from router_ml.router import Router
 
@@ -55,19 +54,14 @@ class Job(NamedTuple):
     """What every worker of a run needs.
 
     Attributes:
-        artifact: read and verified once, for all of them.
-        policy, catalog: as of a Router.
-        mapping: where rows keep what they say.
+        source: how rows are read and decided on.
         columns: of JSON Lines.
         output: the directory.
         by: "route", "day:COLUMN", or "" for files beside each other.
 
     """
 
-    artifact: Artifact
-    policy: Policy
-    catalog: Catalog
-    mapping: Mapping
+    source: Source
     columns: Columns
     output: Output
     by: str
@@ -95,7 +89,7 @@ class Classifying:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._router = Router(job.artifact, job.policy, job.catalog)
+        self._router = job.source.router()
         self._time = job.by.removeprefix("day:")
 
     def __call__(self, fragment: Fragment) -> Finished:
@@ -176,7 +170,7 @@ class Classifying:
 
     def _read(self, fragment: Fragment, batch: Batch) -> _Known:
         """Find what the rows of a batch say: of plain prompts by column, else row by row."""
-        plain = _plain(batch.table, self._job.mapping)
+        plain = _plain(batch.table, self._job.source.mapping)
         requests, hard, bad = self._requests(fragment, batch, np.flatnonzero(~plain))
         good = np.sort(np.concatenate((np.flatnonzero(plain), hard)))
         table = batch.table if len(good) == len(plain) else batch.table.take(pa.array(good))
@@ -198,7 +192,7 @@ class Classifying:
         given = rows_of(batch.table.take(pa.array(rows)))
         for row, data in zip(rows.tolist(), given, strict=True):
             place = batch.places[row]
-            known = recognise(Row(fragment.path, place, dict(data)), self._job.mapping)
+            known = recognise(Row(fragment.path, place, dict(data)), self._job.source.mapping)
             try:
                 if known.problem is not None:
                     raise known.error()

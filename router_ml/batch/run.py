@@ -16,8 +16,9 @@ from router_ml.batch.engines import Engine, LocalEngine, RayEngine
 from router_ml.batch.fragments import Found, Fragment, cut_files, find, total_bytes
 from router_ml.batch.manifest import Finished, Identity, Output, digest, outdated
 from router_ml.batch.reading import find_columns
+from router_ml.batch.rows import Source
 from router_ml.errors import BatchError
-from router_ml.logs import Mapping
+from router_ml.logs import Mapping, Skipped
 from router_ml.router import Router
 
 MOST_BAD = 0.01
@@ -90,19 +91,21 @@ class Progress(msgspec.Struct):
         self.seconds = seconds
 
 
-def make_engine(name: str, workers: int | None = None) -> Engine:
-    """Return the engine `local` or `ray`.
+def make_engine(engine: str | Engine, workers: int | None = None) -> Engine:
+    """Return the engine `local` or `ray`, or one that is made already.
 
     Raises:
         BatchError: there is no such engine.
         MissingExtra: Ray is not installed.
 
     """
-    if name == "local":
+    if not isinstance(engine, str):
+        return engine
+    if engine == "local":
         return LocalEngine(workers)
-    if name == "ray":
+    if engine == "ray":
         return RayEngine(workers)
-    raise BatchError(f"There is no engine {name!r}: there are local and ray.")
+    raise BatchError(f"There is no engine {engine!r}: there are local and ray.")
 
 
 def classify(
@@ -147,23 +150,16 @@ def classify(
     place, began = Output(str(output), secrets.token_hex(4)), time.monotonic()
     files = _inputs([sources] if isinstance(sources, str | Path) else sources, place)
     fragments = cut_files(files)
-    engine = make_engine(engine, workers) if isinstance(engine, str) else engine
+    runs_on = make_engine(engine, workers)
     wanted = _identity(router, by, mapping or {}, find_columns(fragments))
     with place.held():
         with place.written():
             identity = place.begin(wanted, overwrite=overwrite)
             progress, left = _go_on(place, files, fragments)
         done(progress)
-        job = Job(
-            router.artifact,
-            router.policy,
-            router.catalog,
-            identity.mapping,
-            identity.columns,
-            place,
-            by,
-        )
-        for finished in engine.map(partial(Classifying, job), left):
+        source = Source.of(router, mapping, Skipped())
+        job = Job(source, identity.columns, place, by)
+        for finished in runs_on.map(partial(Classifying, job), left):
             progress.add_new(finished, time.monotonic() - began)
             done(progress)
             if progress.rows + progress.bad >= _FEW:
