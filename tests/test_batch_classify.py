@@ -1,11 +1,14 @@
 import gzip
 import json
 import os
+import platform
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 
+import msgspec
 import pyarrow as pa
 import pytest
 from pyarrow import dataset, parquet
@@ -13,7 +16,7 @@ from typer.testing import CliRunner
 
 from router_ml import Router
 from router_ml.batch import LocalEngine, classify, cut, fragments, reading
-from router_ml.batch.manifest import Finished
+from router_ml.batch.manifest import Finished, Holder, Output
 from router_ml.cli import app
 from router_ml.errors import BatchError, DataError
 from router_ml.policy import Policy
@@ -161,6 +164,11 @@ def test_lines_are_cut_where_they_begin(tmp_path, monkeypatch):
         assert all(text[row.number :].startswith(b'{"prompt"') for row in rows)
 
 
+def test_a_file_that_is_named_twice_is_cut_once(log, tmp_path, small):
+    found = cut(log, tmp_path, f"file://{tmp_path}/*.parquet")
+    assert [part.fingerprint for part in found] == [part.fingerprint for part in cut(log)]
+
+
 def test_columns_of_lines_are_kept(tmp_path):
     rows = [
         {"id": 1, "messages": MESSAGES, "usage": {"prompt_tokens": 9, "completion_tokens": 1}},
@@ -183,6 +191,20 @@ def test_columns_of_lines_are_kept(tmp_path):
     found = classify(monkey, tmp_path / "out", workers=1)
     assert found.rows == 4
     assert found.routes["vision"] == 1
+
+
+def test_a_run_of_other_files_adds_their_columns(tmp_path):
+    parquet.write_table(pa.table({"prompt": ["hi"], "id": [1]}), tmp_path / "a.parquet")
+    write_lines(tmp_path / "b.jsonl", [{"prompt": "ho", "id": 2, "at": "2026-01-01"}])
+    write_lines(tmp_path / "c.jsonl", [{"prompt": "ha", "id": 3, "at": 5, "user": "me"}])
+    for name in ("a.parquet", "b.jsonl", "c.jsonl"):
+        classify(tmp_path / name, tmp_path / "out", workers=1)
+    tables = [parquet.read_table(path) for path in (tmp_path / "out").glob("*.parquet")]
+    rows = [row for table in tables for row in table.to_pylist()]
+    first, second, third = sorted(rows, key=lambda row: row["id"])
+    assert (first["prompt"], first["id"]) == ("hi", 1)
+    assert (second["prompt"], second["id"], second["at"]) == ("ho", 2, "2026-01-01")
+    assert (third["prompt"], third["id"], third["at"], third["user"]) == ("ha", 3, "5", "me")
 
 
 def test_output_is_partitioned_by_day_or_route(log, tmp_path):
@@ -261,7 +283,8 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, small, router):
     before = set(files(tmp_path / "out"))
     found = classify(log, tmp_path / "out", workers=1, by="route")
     assert 0 < found.kept < found.fragments
-    assert before - {name for name in before if "_partial" in name} <= set(files(tmp_path / "out"))
+    passing = {name for name in before if "_partial" in name or name.endswith(".lock")}
+    assert before - passing <= set(files(tmp_path / "out"))
     classify(log, tmp_path / "whole", workers=1, by="route")
     assert files(tmp_path / "out") == files(tmp_path / "whole")
     same_as_routed(read(tmp_path / "out")[:200], prompts(200), router)
@@ -329,6 +352,30 @@ def test_a_changed_input_replaces_its_output(tmp_path, small):
     found = classify([log, other], tmp_path / "out", workers=1)
     assert found.kept == 1
     assert len(read(tmp_path / "out")) == 121
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "log.parquet"])
+def test_an_emptied_input_leaves_no_output(name, tmp_path):
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    rows = [{"prompt": "hi", "id": n} for n in range(50)]
+    write_lines(logs / "log.jsonl", rows)
+    parquet.write_table(pa.Table.from_pylist(rows), logs / "log.parquet")
+    assert classify(logs, tmp_path / "out", workers=1).rows == 100
+    (logs / "log.jsonl").write_text("")
+    parquet.ParquetWriter(logs / "log.parquet", pa.schema({"prompt": pa.string()})).close()
+    assert classify(logs / name, tmp_path / "out", workers=1).rows == 0
+    assert len(read(tmp_path / "out")) == 50  # the other file is no input of this run
+
+
+def test_the_output_of_a_file_that_is_gone_stays(tmp_path):
+    write_lines(tmp_path / "a.jsonl", [{"prompt": "hi", "id": 1}])
+    write_lines(tmp_path / "b.jsonl", [{"prompt": "ho", "id": 2}])
+    classify(f"{tmp_path}/*.jsonl", tmp_path / "out", workers=1)
+    (tmp_path / "a.jsonl").unlink()
+    found = classify(f"{tmp_path}/*.jsonl", tmp_path / "out", workers=1)
+    assert (found.kept, found.rows) == (1, 1)
+    assert [row["id"] for row in read(tmp_path / "out")] == [1, 2]
 
 
 def test_bad_rows_go_to_a_side_file_with_their_origin(tmp_path):
@@ -428,6 +475,22 @@ def test_inputs_and_outputs_are_uris_too(log, tmp_path, router):
         cut("nowhere://bucket/log.parquet")
 
 
+@pytest.mark.parametrize("root", ["{}", "file://{}"])
+def test_an_output_is_no_input_of_its_own_run_and_one_of_another(root, log, tmp_path):
+    logs = root.format(tmp_path)
+    for kept in (0, 1):
+        found = classify(logs, f"{logs}/decided/", workers=1, by="route")
+        assert (found.kept, found.fragments, found.rows) == (kept, 1, 400)
+    assert [part.path for part in cut(f"{logs}/decided")] == sorted(
+        str(path) for path in (tmp_path / "decided").glob("predicted_route=*/*.parquet")
+    )
+    with pytest.raises(BatchError, match="all of the input is output of its own: name another"):
+        classify(f"{logs}/decided", f"{logs}/decided", workers=1, by="route")
+    for kept in (0, 1):
+        found = classify(f"{logs}/*.parquet", logs, workers=1)
+        assert (found.kept, found.fragments) == (kept, 1)
+
+
 def test_a_file_system_of_fsspec_is_read_and_written(log):
     import fsspec
 
@@ -495,3 +558,110 @@ def test_progress_says_how_long_it_takes_still():
     run.add(Finished("a", "x", 0, 1, 100, rows=50))
     run.add_new(Finished("b", "x", 1, 2, 100, rows=60, bad=40, routes={"math": 60}), 5.0)
     assert (run.rows_per_s, run.seconds_left, run.bad_share) == (20, 10, 40 / 150)
+
+
+def test_a_second_run_is_refused_while_one_writes(log, tmp_path):
+    refusals = []
+
+    def begin_another(progress):
+        with pytest.raises(BatchError) as refusal:
+            classify(log, tmp_path / "out", workers=1)
+        refusals.append(str(refusal.value))
+
+    found = classify(log, tmp_path / "out", workers=1, done=begin_another)
+    assert len(refusals) == 2
+    assert f"process {os.getpid()} on " in refusals[0]
+    assert f"delete {tmp_path}/out/_manifest/run.lock and run the same again" in refusals[0]
+    assert (found.rows, len(read(tmp_path / "out"))) == (400, 400)
+    assert set(files(tmp_path / "out")) == {
+        name for each in read_manifest(tmp_path / "out") for name in named(each)
+    }
+
+
+def read_manifest(output):
+    paths = sorted((output / "_manifest").glob("*.json"))
+    return [json.loads(path.read_text()) for path in paths if path.name != "run.json"]
+
+
+def named(finished):
+    """Return the files that there are of a fragment."""
+    return [f"_manifest/{finished['fingerprint']}.json", *finished["files"]]
+
+
+@pytest.mark.parametrize(
+    ("holder", "is_live"),
+    [
+        (Holder("a", platform.node(), 1), True),
+        (Holder("a", "elsewhere", 1), True),
+        (Holder("a", platform.node(), os.getpid()), False),
+        (Holder("a", platform.node(), (1 << 22) + 1), False),
+    ],
+)
+def test_the_lock_of_a_run_that_is_gone_is_taken(holder, is_live, log, tmp_path):
+    lock = tmp_path / "out/_manifest/run.lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_bytes(msgspec.json.encode(holder))
+    if is_live:
+        with pytest.raises(BatchError, match=f"process 1 on {holder.host}. If that has ended"):
+            classify(log, tmp_path / "out", workers=1)
+        assert [path.name for path in lock.parent.iterdir()] == ["run.lock"]
+    else:
+        assert classify(log, tmp_path / "out", workers=1).rows == 400
+        assert not lock.exists()
+
+
+def test_a_run_that_lost_its_lock_publishes_nothing(log, tmp_path, small):
+    def lose(progress):
+        (tmp_path / "out/_manifest/run.lock").unlink(missing_ok=True)
+
+    with pytest.raises(BatchError, match="this run's lock is gone, or another run's"):
+        classify(log, tmp_path / "out", workers=1, done=lose)
+    assert files(tmp_path / "out") == {}
+    assert classify(log, tmp_path / "out", workers=1).kept == 0
+    assert len(read(tmp_path / "out")) == 400
+
+
+def test_a_file_that_vanished_before_it_is_published_ends_the_run(log, tmp_path, monkeypatch):
+    publish = Output.publish
+
+    def clear_first(output, *args):
+        shutil.rmtree(tmp_path / "out/_partial")
+        publish(output, *args)
+
+    monkeypatch.setattr(Output, "publish", clear_first)
+    with pytest.raises(BatchError, match="cannot be written: No such file"):
+        classify(log, tmp_path / "out", workers=1)
+    assert read_manifest(tmp_path / "out") == []
+
+
+def die(*args):
+    raise KeyboardInterrupt
+
+
+def die_before_math(output, *names, place=Output.place):
+    """Die where the last file of a fragment would be moved to its place."""
+    if names and names[0].startswith("predicted_route=math"):
+        raise KeyboardInterrupt
+    return place(output, *names)
+
+
+@pytest.mark.parametrize(("step", "die"), [("place", die_before_math), ("record", die)])
+def test_what_was_published_and_not_recorded_is_undone(
+    step, die, log, tmp_path, router, monkeypatch
+):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(Output, step, die)
+        with pytest.raises(KeyboardInterrupt):
+            classify(log, out, workers=1, by="route")
+    shown = set(out.glob("predicted_route=*/*"))
+    assert shown
+    assert read_manifest(out) == []
+    other = Router.load(policy=Policy.of_labels(router.classifier.labels))
+    with pytest.raises(BatchError, match="another policy"):
+        classify(log, out, router=other, workers=1, by="route")
+    assert set(out.glob("predicted_route=*/*")) == shown
+    write_parquet(log, 120)
+    found = classify(log, out, router=other, workers=1, by="route", overwrite=True)
+    assert (found.rows, len(read(out))) == (120, 120)
+    assert not list(out.rglob("*.begun"))

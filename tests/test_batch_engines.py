@@ -1,12 +1,14 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from router_ml.batch import Fragment, LocalEngine
+from router_ml.batch import Fragment, LocalEngine, engines
 from router_ml.batch.engines import LOSSES
 from router_ml.errors import BatchError, DataError
 
@@ -50,6 +52,11 @@ def test_one_worker_works_in_this_process(tmp_path):
     assert found == [(fragment.path, os.getpid()) for fragment in FRAGMENTS]
 
 
+def test_there_is_a_worker_for_every_core(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on macOS and Windows
+    assert LocalEngine().workers == os.cpu_count()
+
+
 def test_what_a_dead_process_had_begun_is_begun_again(tmp_path):
     deaths = {"part 1": 1, "part 5": LOSSES, "part 11": 2}
     found = list(LocalEngine(2).map(partial(Dying, tmp_path, deaths), FRAGMENTS))
@@ -78,10 +85,39 @@ def test_processes_end_when_nobody_asks_for_more(tmp_path):
         os.kill(process, 0)
 
 
-def test_ray_begins_again_and_says_what_was_raised(cluster, tmp_path):
+ORPHANS = """
+import os, sys, time
+from router_ml.batch import Fragment, LocalEngine
+
+class Sleeping:
+    def __call__(self, fragment):
+        print(os.getpid(), flush=True)
+        time.sleep(60)
+
+if __name__ == "__main__":
+    list(LocalEngine(2).map(Sleeping, [Fragment("", f"{n}", "lines", 0, 1, 1, "") for n in (1, 2)]))
+"""
+
+
+def test_processes_end_with_whoever_started_them(tmp_path):
+    (tmp_path / "run.py").write_text(ORPHANS)
+    command = [sys.executable, str(tmp_path / "run.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as run:
+        for _ in range(2):
+            run.stdout.readline()
+        run.kill()
+        begun = time.monotonic()
+        assert run.stdout.read() == b""  # the end: nobody has it open any more
+    assert time.monotonic() - begun < 30
+
+
+def test_ray_begins_again_and_says_what_was_raised(cluster, tmp_path, monkeypatch):
     deaths = {"part 1": 1, "part 5": 1}
     found = list(cluster.map(partial(Dying, tmp_path, deaths), FRAGMENTS))
     assert sorted(path for path, _ in found) == sorted(f.path for f in FRAGMENTS)
     assert len({process for _, process in found}) >= 2
     with pytest.raises(DataError, match=r"log\.jsonl:7: is odd\."):
         list(cluster.map(Refusing, FRAGMENTS))
+    monkeypatch.setattr(engines, "LOSSES", 1)
+    with pytest.raises(BatchError, match="part 3: its worker died 2 times"):
+        list(cluster.map(partial(Dying, tmp_path, {"part 3": 99}), FRAGMENTS[2:5]))

@@ -253,7 +253,14 @@ def test_a_stream_cut_short_is_said(tmp_path, compress):
 
 
 def test_directories_and_globs(tmp_path):
-    for name in ("b.jsonl", "a/c.csv", "a/notes.txt", ".hidden/d.jsonl", "decisions.jsonl.1"):
+    for name in (
+        "b.jsonl",
+        "a/c.csv",
+        "a/notes.txt",
+        ".hidden/d.jsonl",
+        "_bad/d.jsonl",
+        "decisions.jsonl.1",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("text\nx\n" if name.endswith(".csv") else '{"prompt": "x"}')
     found = [path.relative_to(tmp_path).as_posix() for path in find_files(tmp_path)]

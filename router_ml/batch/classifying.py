@@ -25,13 +25,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import dataset
 
-from router_ml.artifact import Artifact
 from router_ml.batch.decisions import Decisions, decide
 from router_ml.batch.fragments import Fragment
-from router_ml.batch.manifest import BAD, PARTIAL, Finished, Output
+from router_ml.batch.manifest import BAD, Finished, Output
 from router_ml.batch.reading import Bad, Batch, Columns, read_batches, rows_of, unit
+from router_ml.batch.rows import Source
 from router_ml.batch.texts import Texts, joined, texts_of_prompts, texts_of_requests
-from router_ml.catalog import Catalog
 from router_ml.classifier import PackedTexts, Probabilities
 from router_ml.errors import DataError
 from router_ml.evaluation.costs import COUNT_KEYS, OUTPUT_TOKENS, Bill, tokens_of
@@ -39,7 +38,7 @@ from router_ml.examples import request_of
 from router_ml.logs import Mapping, Row
 from router_ml.logs.layouts import recognise
 from router_ml.logs.mapping import decoded
-from router_ml.policy import Fact, Policy
+from router_ml.policy import Fact
 from router_ml.request import Request, Turn, approximate_tokens
 from router_ml.router import Router
 
@@ -55,19 +54,14 @@ class Job(NamedTuple):
     """What every worker of a run needs.
 
     Attributes:
-        artifact: read and verified once, for all of them.
-        policy, catalog: as of a Router.
-        mapping: where rows keep what they say.
+        source: how rows are read and decided on.
         columns: of JSON Lines.
         output: the directory.
         by: "route", "day:COLUMN", or "" for files beside each other.
 
     """
 
-    artifact: Artifact
-    policy: Policy
-    catalog: Catalog
-    mapping: Mapping
+    source: Source
     columns: Columns
     output: Output
     by: str
@@ -95,11 +89,11 @@ class Classifying:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._router = Router(job.artifact, job.policy, job.catalog)
+        self._router = job.source.router()
         self._time = job.by.removeprefix("day:")
 
     def __call__(self, fragment: Fragment) -> Finished:
-        """Classify a fragment; its output appears as a whole.
+        """Classify a fragment; it is finished when all its output is in place.
 
         Raises:
             DataError: the fragment cannot be read.
@@ -111,21 +105,26 @@ class Classifying:
         try:
             tally = _Tally(self._router)
             with output.written(), self._bad_rows(fragment, name) as write_bad:
-                self._write(fragment, name, tally, write_bad)
+                files = self._write(fragment, name, tally, write_bad)
+            if tally.bad:
+                files.insert(0, _bad_file(fragment))
             with output.written():
-                finished = tally.finished(fragment, output.publish(name))
+                output.publish(fragment.fingerprint, name, files)
+                finished = tally.finished(fragment, files)
                 output.record(finished)
                 return finished
         finally:
             output.discard(name)
 
-    def _write(self, fragment: Fragment, name: str, tally: _Tally, write_bad: Any) -> None:
+    def _write(self, fragment: Fragment, name: str, tally: _Tally, write_bad: Any) -> list[str]:
+        """Write what is decided; return the files, within the partial directory."""
         tables = self._tables(fragment, tally, write_bad)
         first = next(tables, None)
         if first is None:
-            return
+            return []
         batches = (batch for table in _chain(first, tables) for batch in table.to_batches())
-        system, path = self._job.output.place(PARTIAL, name)
+        system, path = self._job.output.partial(name)
+        written: list[str] = []
         dataset.write_dataset(
             batches,
             path,
@@ -140,7 +139,9 @@ class Classifying:
             min_rows_per_group=1 << 14,
             max_rows_per_group=1 << 17,
             existing_data_behavior="overwrite_or_ignore",
+            file_visitor=lambda file: written.append(file.path),
         )
+        return sorted(file[len(path) + 1 :] for file in written)
 
     def _partitioning(self, schema: pa.Schema) -> Any:
         if not self._job.by:
@@ -169,7 +170,7 @@ class Classifying:
 
     def _read(self, fragment: Fragment, batch: Batch) -> _Known:
         """Find what the rows of a batch say: of plain prompts by column, else row by row."""
-        plain = _plain(batch.table, self._job.mapping)
+        plain = _plain(batch.table, self._job.source.mapping)
         requests, hard, bad = self._requests(fragment, batch, np.flatnonzero(~plain))
         good = np.sort(np.concatenate((np.flatnonzero(plain), hard)))
         table = batch.table if len(good) == len(plain) else batch.table.take(pa.array(good))
@@ -191,7 +192,7 @@ class Classifying:
         given = rows_of(batch.table.take(pa.array(rows)))
         for row, data in zip(rows.tolist(), given, strict=True):
             place = batch.places[row]
-            known = recognise(Row(fragment.path, place, dict(data)), self._job.mapping)
+            known = recognise(Row(fragment.path, place, dict(data)), self._job.source.mapping)
             try:
                 if known.problem is not None:
                     raise known.error()
@@ -217,7 +218,7 @@ class Classifying:
     @contextmanager
     def _bad_rows(self, fragment: Fragment, name: str) -> Iterator[Any]:
         """Yield what writes bad rows; the file is made with the first of them."""
-        system, path = self._job.output.place(PARTIAL, name, BAD, f"{fragment.fingerprint}.jsonl")
+        system, path = self._job.output.partial(name, _bad_file(fragment))
         streams: list[Any] = []
 
         def write(bad: Sequence[Bad]) -> None:
@@ -234,13 +235,14 @@ class Classifying:
                 stream.close()
 
 
+def _bad_file(fragment: Fragment) -> str:
+    return f"{BAD}/{fragment.fingerprint}.jsonl"
+
+
 def _check_names(fragment: Fragment, names: Sequence[str]) -> None:
     """Check that no column of the input has the name of one that is added."""
-    taken = [name for name, count in Counter(names).items() if count > 1]
-    taken += [
-        name for name in names if name.removeprefix(PREDICTED) in _ADDED and name not in _ADDED
-    ]
-    for name in taken:
+    added = {f"{PREDICTED}{name}" for name in _ADDED}
+    for name in (name for name, count in Counter(names).items() if count > 1 or name in added):
         raise DataError(fragment.path, None, f"has a column {name!r} already: take it out first.")
 
 

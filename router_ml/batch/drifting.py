@@ -101,7 +101,7 @@ def measure_drift(
 
     """
     source, judge = Source.of(router, mapping, broken), Judge(router)
-    runs_on = make_engine(engine, workers) if isinstance(engine, str) else engine
+    runs_on = make_engine(engine, workers)
     profiling = partial(_Profiling, source)
     earlier = list(against)
     if not earlier:

@@ -15,8 +15,9 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
+from threading import Thread
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from router_ml.batch.fragments import Fragment
@@ -82,12 +83,19 @@ def _said(result: T | _Failure) -> T:
     return result
 
 
+def _cores() -> int:
+    """Count the cores that this process may use; where nobody says, those of the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class LocalEngine:
     """The processes of one machine; one process alone works in this one."""
 
     def __init__(self, workers: int | None = None) -> None:
         """Use so many processes, by default one for each core that this one may use."""
-        self.workers = workers or len(os.sched_getaffinity(0))
+        self.workers = workers or _cores()
 
     def map(self, make: Callable[[], Worker[T]], fragments: Sequence[Fragment]) -> Iterator[T]:
         """Yield the result of every fragment; see `Engine`."""
@@ -182,11 +190,20 @@ class _Process:
 def _serve(pipe: Connection) -> None:
     """Work on fragments until nobody is there to give any."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this one is interrupted too
+    Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError, OSError):
         worker = _made(pipe.recv())
         while True:
             fragment = pipe.recv()
             pipe.send(worker if isinstance(worker, _Failure) else _attempt(worker, fragment))
+
+
+def _end_with_parent() -> None:
+    """End in the middle of a fragment too: the next run may begin the same."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _made(make: Callable[[], Worker[T]]) -> Worker[T] | _Failure:
@@ -232,7 +249,11 @@ class RayEngine:
 
         if not fragments:
             return
-        items = [{"fragment": pickle.dumps(fragment)} for fragment in fragments]
+        items = [
+            {"number": number, "fragment": pickle.dumps(fragment)}
+            for number, fragment in enumerate(fragments)
+        ]
+        begun = ray.remote(num_cpus=0)(_Begun).remote()
         size = min(self.workers, len(items))
         ray.data.DataContext.get_current().enable_progress_bars = False  # whoever asked has one
         pool = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2)
@@ -241,7 +262,7 @@ class RayEngine:
             warnings.simplefilter("ignore", DeprecationWarning)
             results = data.map(
                 _RayWorker,
-                fn_constructor_args=(make,),
+                fn_constructor_args=(make, begun),
                 compute=pool,
                 num_cpus=1,
                 ray_remote_args_fn=_bounded_retries,
@@ -250,6 +271,10 @@ class RayEngine:
             for row in results.iter_rows():
                 yield _said(pickle.loads(row["result"]))
         except ray.exceptions.RayError as error:
+            with suppress(ray.exceptions.RayError):  # it may be gone with the cluster
+                for number, times in ray.get(begun.times.remote()).items():
+                    if times > LOSSES:
+                        raise _lost(fragments[number]) from error
             raise BatchError(
                 f"Ray gave the run up: {_first_line(error)}. What is finished stays."
             ) from error
@@ -264,14 +289,32 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
 
 
+class _Begun:
+    """The actor that knows how often fragments were begun: Ray does not say which one it lost."""
+
+    def __init__(self) -> None:
+        self._times: Counter[int] = Counter()
+
+    def begin(self, number: int) -> None:
+        """Count a beginning."""
+        self._times[number] += 1
+
+    def times(self) -> dict[int, int]:
+        """Return the number of a fragment -> how often it was begun."""
+        return dict(self._times)
+
+
 class _RayWorker:
     """The actor around a worker: what goes in and comes out are Ray Data's rows."""
 
-    def __init__(self, make: Callable[[], Worker[Any]]) -> None:
-        self._worker = _made(make)
+    def __init__(self, make: Callable[[], Worker[Any]], begun: Any) -> None:
+        self._worker, self._begun = _made(make), begun
         self._counters: dict[str, Any] = {}
 
-    def __call__(self, row: dict[str, bytes]) -> dict[str, bytes]:
+    def __call__(self, row: dict[str, Any]) -> dict[str, bytes]:
+        import ray
+
+        ray.get(self._begun.begin.remote(row["number"]))
         worker = self._worker
         fragment = pickle.loads(row["fragment"])
         result = worker if isinstance(worker, _Failure) else _attempt(worker, fragment)

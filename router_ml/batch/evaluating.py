@@ -106,6 +106,6 @@ def evaluate(
     """
     job = _Job(Source.of(router, mapping, broken), tuple(against), Asked(**asked))
     panel = job.panel()
-    runs_on = make_engine(engine, workers) if isinstance(engine, str) else engine
+    runs_on = make_engine(engine, workers)
     tally = merged(run(partial(_Counting, job), sources, runs_on, broken, done))
     return report_of(tally, panel, job.asked)

@@ -21,6 +21,7 @@ from pyarrow import fs, parquet
 
 from router_ml.errors import DataError, MissingExtra
 from router_ml.logs import find_files
+from router_ml.logs.sources import is_hidden
 
 FRAGMENT_BYTES = 1 << 26
 """About how many bytes of a file a fragment has, as they lie there."""
@@ -64,6 +65,19 @@ class Fragment(NamedTuple):
         return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
+class Found(NamedTuple):
+    """A file, and what named it.
+
+    Attributes:
+        source: what names the file system: a URI, or a local path.
+        info: the file, within that file system.
+
+    """
+
+    source: str
+    info: fs.FileInfo
+
+
 def cut(*sources: Path | str) -> list[Fragment]:
     """Return the fragments of all the files that sources name, in the order of the files.
 
@@ -75,10 +89,20 @@ def cut(*sources: Path | str) -> list[Fragment]:
         DataError: nothing matches, or a file is missing, truncated, or of another kind.
 
     """
-    found = [(str(source), info) for source in sources for info in _find(str(source))]
+    return cut_files(find(*sources))
+
+
+def find(*sources: Path | str) -> list[Found]:
+    """Return the files that sources name; see `cut`."""
+    return [Found(str(source), info) for source in sources for info in _find(str(source))]
+
+
+def cut_files(files: Iterable[Found]) -> list[Fragment]:
+    """Return the fragments of files, each once, however often it is named; see `cut`."""
     with ThreadPoolExecutor(_READERS) as pool:
-        parts = pool.map(lambda pair: list(_cut_file(*pair)), found)
-        return [fragment for part in parts for fragment in part]
+        parts = pool.map(lambda file: list(_cut_file(*file)), files)
+        named = {fragment.fingerprint: fragment for part in parts for fragment in part}
+    return list(named.values())
 
 
 @lru_cache(maxsize=64)
@@ -144,8 +168,7 @@ def _find_remote(system: fs.FileSystem, source: str, path: str) -> list[fs.FileI
 
 
 def _is_log(root: str, path: str) -> bool:
-    parts = path[len(root) :].split("/")
-    return bool(_KNOWN.search(path)) and not any(part.startswith((".", "_")) for part in parts)
+    return bool(_KNOWN.search(path)) and not is_hidden(path[len(root) :].split("/"))
 
 
 def _expression(pattern: str) -> str:

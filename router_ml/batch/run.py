@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -12,11 +13,12 @@ import msgspec
 
 from router_ml.batch.classifying import Classifying, Job
 from router_ml.batch.engines import Engine, LocalEngine, RayEngine
-from router_ml.batch.fragments import Fragment, cut, total_bytes
+from router_ml.batch.fragments import Found, Fragment, cut_files, find, total_bytes
 from router_ml.batch.manifest import Finished, Identity, Output, digest, outdated
 from router_ml.batch.reading import find_columns
+from router_ml.batch.rows import Source
 from router_ml.errors import BatchError
-from router_ml.logs import Mapping
+from router_ml.logs import Mapping, Skipped
 from router_ml.router import Router
 
 MOST_BAD = 0.01
@@ -89,19 +91,21 @@ class Progress(msgspec.Struct):
         self.seconds = seconds
 
 
-def make_engine(name: str, workers: int | None = None) -> Engine:
-    """Return the engine `local` or `ray`.
+def make_engine(engine: str | Engine, workers: int | None = None) -> Engine:
+    """Return the engine `local` or `ray`, or one that is made already.
 
     Raises:
         BatchError: there is no such engine.
         MissingExtra: Ray is not installed.
 
     """
-    if name == "local":
+    if not isinstance(engine, str):
+        return engine
+    if engine == "local":
         return LocalEngine(workers)
-    if name == "ray":
+    if engine == "ray":
         return RayEngine(workers)
-    raise BatchError(f"There is no engine {name!r}: there are local and ray.")
+    raise BatchError(f"There is no engine {engine!r}: there are local and ray.")
 
 
 def classify(
@@ -136,37 +140,31 @@ def classify(
 
     Raises:
         DataError: input that is missing, truncated or broken.
-        BatchError: the output is another run's or cannot be written, too many rows are bad,
-            or workers die.
+        BatchError: the output is another run's or cannot be written, another run writes it,
+            too many rows are bad, or workers die.
         MissingExtra: the engine is not installed.
 
     """
     _check_by(by)
     router = router or Router.load()
-    place, began = Output(str(output)), time.monotonic()
-    fragments = cut(*([sources] if isinstance(sources, str | Path) else sources))
-    engine = make_engine(engine, workers) if isinstance(engine, str) else engine
+    place, began = Output(str(output), secrets.token_hex(4)), time.monotonic()
+    files = _inputs([sources] if isinstance(sources, str | Path) else sources, place)
+    fragments = cut_files(files)
+    runs_on = make_engine(engine, workers)
     wanted = _identity(router, by, mapping or {}, find_columns(fragments))
-    with place.written():
-        identity = place.begin(wanted, overwrite=overwrite)
-        progress, left = _go_on(place, fragments)
-    done(progress)
-    job = Job(
-        router.artifact,
-        router.policy,
-        router.catalog,
-        identity.mapping,
-        identity.columns,
-        place,
-        by,
-    )
-    for finished in engine.map(partial(Classifying, job), left):
-        progress.add_new(finished, time.monotonic() - began)
+    with place.held():
+        with place.written():
+            identity = place.begin(wanted, overwrite=overwrite)
+            progress, left = _go_on(place, files, fragments)
         done(progress)
-        if progress.rows + progress.bad >= _FEW:
-            _check_bad(progress, most_bad, place)
-    _check_bad(progress, most_bad, place)
-    place.end()
+        source = Source.of(router, mapping, Skipped())
+        job = Job(source, identity.columns, place, by)
+        for finished in runs_on.map(partial(Classifying, job), left):
+            progress.add_new(finished, time.monotonic() - began)
+            done(progress)
+            if progress.rows + progress.bad >= _FEW:
+                _check_bad(progress, most_bad, place)
+        _check_bad(progress, most_bad, place)
     return progress
 
 
@@ -175,10 +173,23 @@ def _check_by(by: str) -> None:
         raise BatchError(f"Output is partitioned by `route` or `day:COLUMN`, not by {by!r}.")
 
 
-def _go_on(output: Output, fragments: Sequence[Fragment]) -> tuple[Progress, list[Fragment]]:
+def _inputs(sources: Iterable[str | Path], output: Output) -> list[Found]:
+    """Find the input; what an output has that lies in a directory of it is none of it."""
+    found = find(*sources)
+    files = [file for file in found if not output.has(file)]
+    if found and not files:
+        raise BatchError(
+            f"{output.uri}: all of the input is output of its own: name another directory."
+        )
+    return files
+
+
+def _go_on(
+    output: Output, files: Sequence[Found], fragments: Sequence[Fragment]
+) -> tuple[Progress, list[Fragment]]:
     """Count what is finished, delete what is outdated; return how far it is and what is left."""
     finished = output.finished()
-    old = outdated(finished, fragments)
+    old = outdated(finished, files, fragments)
     output.remove(old)
     kept = {each.fingerprint: each for each in finished if each not in old}
     progress = Progress(len(fragments), total_bytes(fragments))

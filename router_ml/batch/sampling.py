@@ -212,7 +212,7 @@ def draw(
         MissingExtra: the engine is not installed.
 
     """
-    runs_on = make_engine(engine, workers) if isinstance(engine, str) else engine
+    runs_on = make_engine(engine, workers)
     make = partial(_Sampling, Source.of(router, mapping, broken), plan)
     sample, usable, passed_over = Sample(plan.rows, {}), 0, 0
     for found in run(make, sources, runs_on, broken, done):

@@ -38,14 +38,12 @@ class Texts(NamedTuple):
 
     Attributes:
         packed: the bytes the classifier reads.
-        truncated: bool [n], whether only parts of the request are read.
         speaks: bool [n], whether there is anything to judge.
         tokens: int64 [n], as `router_ml.request.approximate_tokens` counts them.
 
     """
 
     packed: PackedTexts
-    truncated: NDArray[np.bool_]
     speaks: NDArray[np.bool_]
     tokens: NDArray[np.int64]
 
@@ -64,10 +62,8 @@ def texts_of_prompts(prompts: pa.Array) -> Texts:
     starts[long] = len(raw) + np.cumsum(sizes) - sizes
     lengths = lengths.copy()
     lengths[long] = sizes
-    truncated = np.zeros(len(column), bool)
-    truncated[long] = True
     packed = _pack(raw.translate(CLEAN), pieces, starts, lengths)
-    return Texts(packed, truncated, _speaks(packed), tokens)
+    return Texts(packed, _speaks(packed), tokens)
 
 
 def texts_of_requests(requests: Sequence[Request], tokens: Iterable[int]) -> Texts:
@@ -78,7 +74,6 @@ def texts_of_requests(requests: Sequence[Request], tokens: Iterable[int]) -> Tex
     starts = np.cumsum(lengths) - lengths
     return Texts(
         _pack(b"", pieces, starts, lengths),
-        np.array([text.truncated for text in found], bool),
         np.array([text.says_something for text in found], bool),
         np.fromiter(tokens, np.int64, len(found)),
     )
@@ -89,15 +84,15 @@ def joined(parts: Sequence[tuple[NDArray[np.int64], Texts]], size: int) -> Texts
     if len(parts) == 1:
         return parts[0][1]
     starts, lengths, tokens = (np.zeros(size, np.int64) for _ in range(3))
-    truncated, speaks = np.zeros(size, bool), np.zeros(size, bool)
+    speaks = np.zeros(size, bool)
     behind = 0
     for rows, texts in parts:
         starts[rows] = texts.packed.starts + behind
         lengths[rows], tokens[rows] = texts.packed.lengths, texts.tokens
-        truncated[rows], speaks[rows] = texts.truncated, texts.speaks
+        speaks[rows] = texts.speaks
         behind += len(texts.packed.data)
     data = np.concatenate([texts.packed.data for _, texts in parts])
-    return Texts(PackedTexts(data, starts, lengths), truncated, speaks, tokens)
+    return Texts(PackedTexts(data, starts, lengths), speaks, tokens)
 
 
 def _pack(

@@ -21,9 +21,9 @@ def find_files(*sources: Path | str) -> list[Path]:
     """Return the files that sources name, sorted within each.
 
     Args:
-        sources: files, directories (searched in depth for the suffixes of logs; what is
-            hidden is passed over) and globs (`**` for any depth). A database may name its
-            table: `log.db::requests`.
+        sources: files, directories (searched in depth for the suffixes of logs; names that
+            begin with `.` or `_` are passed over) and globs (`**` for any depth). A database
+            may name its table: `log.db::requests`.
 
     Raises:
         DataError: a directory or a glob has no file. Whether a file exists shows when it
@@ -49,14 +49,15 @@ def _find(source: str) -> list[Path]:
 
 def _within(directory: Path) -> list[Path]:
     found = [path for path in directory.rglob("*") if _KNOWN.search(path.name) and path.is_file()]
-    shown = [path for path in found if not _hidden(path.relative_to(directory).parts)]
+    shown = [path for path in found if not is_hidden(path.relative_to(directory).parts)]
     if not shown:
         raise DataError(directory, None, "the directory has no log: no .jsonl, .csv, .parquet ….")
     return sorted(shown)
 
 
-def _hidden(parts: Iterable[str]) -> bool:
-    return any(part.startswith(".") for part in parts)
+def is_hidden(parts: Iterable[str]) -> bool:
+    """Say whether a path within a directory is passed over there, as Arrow and Spark do."""
+    return any(part.startswith((".", "_")) for part in parts)
 
 
 def split_table(source: str) -> tuple[str, str | None]:
