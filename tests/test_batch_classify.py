@@ -347,8 +347,63 @@ def test_bad_rows_go_to_a_side_file_with_their_origin(tmp_path):
     assert [text[b["byte"] :].split("\n")[0] for b in bad] == [rows[7], rows[9], rows[20]]
     assert {b["file"] for b in bad} == {str(tmp_path / "log.jsonl")}
     assert bad[0]["problem"] == "`prompt` must be a string."
-    assert bad[1]["row"] == "{no"
+    assert bad[1]["text"] == "{no"
     assert "--map prompt=PLACE" in bad[2]["problem"]
+
+
+def text(*values):
+    """Make text of bytes, as a writer that does not look at them would."""
+    return pa.Array.from_buffers(pa.string(), len(values), pa.array(values, pa.binary()).buffers())
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({"prompt": text(b"hello", b"a\xffbc")}, "'prompt' is broken: Invalid UTF8"),
+        ({"prompt": text(b"hello", b"a\xff" + b"x" * 700)}, "'prompt' is broken: Invalid UTF8"),
+        (
+            {
+                "prompt": ["hi"] * 2,
+                "tags": pa.ListArray.from_arrays([0, 1, 2], text(b"a", b"\xff")),
+            },
+            "'tags' is broken: Invalid UTF8",
+        ),
+        (
+            {"question": ["hi"] * 2, "at": pa.array([0, (1 << 63) - 1], pa.timestamp("us"))},
+            "a cell that is no value: date value out of range",
+        ),
+    ],
+)
+def test_a_row_with_a_broken_cell_is_a_bad_row(columns, problem, tmp_path):
+    log = tmp_path / "log.parquet"
+    parquet.write_table(pa.table({**columns, "id": [1, 2]}), log)
+    found = classify(log, tmp_path / "out", workers=1, most_bad=0.5)
+    assert (found.rows, found.bad) == (1, 1)
+    assert [row["id"] for row in read(tmp_path / "out")] == [1]
+    (side,) = (tmp_path / "out/_bad").iterdir()
+    (bad,) = map(json.loads, side.read_text().splitlines())
+    assert (bad["file"], bad["row"]) == (str(log), 2)
+    assert problem in bad["problem"]
+    whole = reading.read_rows(cut(log)[0])
+    assert {row.number: row.problem is None for row in whole} == {1: True, 2: False}
+
+
+def test_a_number_that_no_double_holds_is_kept_in_the_rest(tmp_path):
+    rows = [{"prompt": "hi", "id": n, "t": t} for n, t in enumerate([1.5, 1, (1 << 53) + 1])]
+    classify(write_lines(tmp_path / "log.jsonl", rows), tmp_path / "out", workers=1)
+    kept = read(tmp_path / "out")
+    assert [row["t"] for row in kept] == [1.5, 1.0, None]
+    assert json.loads(kept[2]["_rest"]) == {"t": (1 << 53) + 1}
+
+
+def test_a_column_rest_of_a_table_replaces_nothing(tmp_path):
+    rest = ["abc", "[1]", '{"question": "write a poem"}', None]
+    table = pa.table({"question": ["2 + 2"] * 4, "id": range(4), "_rest": rest})
+    parquet.write_table(table, tmp_path / "log.parquet")
+    assert classify(tmp_path / "log.parquet", tmp_path / "out", workers=1).rows == 4
+    kept = read(tmp_path / "out")
+    assert [row["_rest"] for row in kept] == rest
+    assert len({row["predicted_confidence"] for row in kept}) == 1
 
 
 def test_a_truncated_file_is_one_sentence(log, tmp_path):
@@ -463,6 +518,13 @@ def test_a_column_that_is_predicted_is_refused(tmp_path):
     table = pa.table({"prompt": ["hi"], "predicted_route": ["x"]})
     parquet.write_table(table, tmp_path / "log.parquet")
     with pytest.raises(DataError, match="has a column 'predicted_route' already"):
+        classify(tmp_path / "log.parquet", tmp_path / "out", workers=1)
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
+    table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], ["prompt", "prompt"])
+    parquet.write_table(table, tmp_path / "log.parquet")
+    with pytest.raises(DataError, match="has a column 'prompt' already"):
         classify(tmp_path / "log.parquet", tmp_path / "out", workers=1)
 
 

@@ -36,7 +36,7 @@ from router_ml.classifier import PackedTexts, Probabilities
 from router_ml.errors import DataError
 from router_ml.evaluation.costs import COUNT_KEYS, OUTPUT_TOKENS, Bill, tokens_of
 from router_ml.examples import request_of
-from router_ml.logs import Mapping, Row
+from router_ml.logs import Mapping
 from router_ml.logs.layouts import recognise
 from router_ml.logs.mapping import decoded
 from router_ml.policy import Fact, Policy
@@ -97,6 +97,7 @@ class Classifying:
         self._job = job
         self._router = Router(job.artifact, job.policy, job.catalog)
         self._time = job.by.removeprefix("day:")
+        self._day = f"{DAY_OF}{self._time}" if job.by.startswith("day:") else ""
 
     def __call__(self, fragment: Fragment) -> Finished:
         """Classify a fragment; its output appears as a whole.
@@ -145,8 +146,8 @@ class Classifying:
     def _partitioning(self, schema: pa.Schema) -> Any:
         if not self._job.by:
             return None
-        column = ROUTE if self._job.by == "route" else f"{DAY_OF}{self._time}"
-        return dataset.partitioning(pa.schema([schema.field(column)]), flavor="hive")
+        column = schema.field(self._day or ROUTE)
+        return dataset.partitioning(pa.schema([column]), flavor="hive")
 
     def _tables(self, fragment: Fragment, tally: _Tally, write_bad: Any) -> Iterator[pa.Table]:
         """Yield what is to be written, batch by batch."""
@@ -162,13 +163,13 @@ class Classifying:
         found = decide(self._router, probabilities, known.texts.speaks, known.facts)
         tally.add(known, found)
         table = known.table
-        if self._job.by.startswith("day:"):
-            table = table.append_column(f"{DAY_OF}{self._time}", days(fragment, table, self._time))
-        _check_names(fragment, table.column_names)
+        if self._day:
+            table = table.append_column(self._day, days(fragment, table, self._time))
         return _with_predictions(table, self._router, found, probabilities, known.texts.speaks)
 
     def _read(self, fragment: Fragment, batch: Batch) -> _Known:
         """Find what the rows of a batch say: of plain prompts by column, else row by row."""
+        _check_names(fragment, [*batch.table.column_names, *filter(None, [self._day])])
         plain = _plain(batch.table, self._job.mapping)
         requests, hard, bad = self._requests(fragment, batch, np.flatnonzero(~plain))
         good = np.sort(np.concatenate((np.flatnonzero(plain), hard)))
@@ -188,17 +189,18 @@ class Classifying:
         requests: list[Request] = []
         good: list[int] = []
         bad: list[Bad] = []
-        given = rows_of(batch.table.take(pa.array(rows)))
-        for row, data in zip(rows.tolist(), given, strict=True):
-            place = batch.places[row]
-            known = recognise(Row(fragment.path, place, dict(data)), self._job.mapping)
+        places = [batch.places[row] for row in rows.tolist()]
+        given = rows_of(fragment.path, batch.table.take(pa.array(rows)), places)
+        for row, read in zip(rows.tolist(), given, strict=True):
+            copy = read._replace(data=dict(read.data))
+            known = copy if read.problem else recognise(copy, self._job.mapping)
             try:
                 if known.problem is not None:
                     raise known.error()
-                requests.append(request_of(fragment.path, place, known.data))
+                requests.append(request_of(fragment.path, read.number, known.data))
                 good.append(row)
             except DataError as error:
-                bad.append(Bad(place, error.problem, _shown(data)))
+                bad.append(Bad(read.number, error.problem, _shown(read.data)))
         return requests, np.array(good, np.int64), bad
 
     def _facts(self, table: pa.Table, requests: dict[int, Request]) -> list[frozenset[Fact]] | None:
@@ -254,13 +256,13 @@ def _origin(fragment: Fragment, bad: Bad) -> bytes:
         "file": fragment.path,
         unit(fragment): bad.place,
         "problem": bad.problem,
-        "row": bad.text[:_SHOWN],
+        "text": bad.text[:_SHOWN],
     }
     return msgspec.json.encode(found) + b"\n"
 
 
 def _shown(data: dict[str, Any]) -> str:
-    return msgspec.json.encode(data, enc_hook=str).decode()
+    return msgspec.json.encode(data, enc_hook=str).decode() if data else ""
 
 
 def _plain(table: pa.Table, mapping: Mapping) -> NDArray[np.bool_]:

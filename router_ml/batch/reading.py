@@ -37,6 +37,8 @@ Columns = Mapping[str, str]
 _SAMPLED_FRAGMENTS, _SAMPLED_BYTES = 64, 1 << 18
 _BUFFER = 1 << 22
 """Bytes of a Parquet column read at once, rather than all that a row group has of it."""
+_LARGEST = {"int64": (1 << 63) - 1, "double": 1 << 53}
+"""The integer up to which a column holds every one."""
 _NAMES = {bool: "bool", int: "int64", float: "double", str: "string"}
 
 
@@ -109,22 +111,34 @@ def read_rows(fragment: Fragment) -> Iterator[Row]:
                 yield from (row for row in rows if row.problem != BLANK)
         elif fragment.kind == "parquet":
             for batch in _parquet_batches(fragment):
-                for place, data in zip(batch.places, rows_of(batch.table), strict=True):
-                    yield Row(fragment.path, place, data)
+                yield from rows_of(fragment.path, batch.table, batch.places)
+                for bad in batch.bad:
+                    yield Row(fragment.path, bad.place, {}, problem=bad.problem)
         else:
             for place, line in _lines(fragment):
                 yield json_row(fragment.path, place, line)
 
 
-def rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    """Return the rows of a table; what a row lacks is left out, bytes are text."""
-    return [_row(cells) for cells in table.to_pylist()]
+def rows_of(path: str, table: pa.Table, places: Sequence[int]) -> list[Row]:
+    """Return the rows of a table; what a row lacks is left out, bytes are text.
+
+    One with a cell that Python has no value for, as of a year beyond 9999, has a problem.
+    """
+    try:
+        found = table.to_pylist()
+    except (ValueError, OverflowError) as error:
+        if len(places) == 1:
+            return [Row(path, places[0], {}, problem=f"has a cell that is no value: {error}.")]
+        single = range(len(places))
+        return [row for at in single for row in rows_of(path, table.slice(at, 1), [places[at]])]
+    return [Row(path, place, _row(cells)) for place, cells in zip(places, found, strict=True)]
 
 
 def _row(cells: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with what its rest keeps; a column of its own comes first."""
     rest = decoded(cells.get(REST))
     known = {key: _text(cell) for key, cell in cells.items() if cell is not None}
-    return {**known, **rest} if isinstance(rest, dict) else known
+    return {**rest, **known} if isinstance(rest, dict) else known
 
 
 def _text(cell: Any) -> Any:
@@ -297,7 +311,7 @@ def _as_text(value: Any) -> str | None:
 def _fits(value: Any, kind: str) -> bool:
     name = _NAMES.get(type(value))
     if name == "int64":
-        return kind in {"int64", "double"} and -(1 << 63) <= value < 1 << 63
+        return bool(abs(value) <= _LARGEST.get(kind, -1))
     return name == kind
 
 
@@ -316,8 +330,31 @@ def _parquet_batches(fragment: Fragment) -> Iterator[Batch]:
         rows = max(1, min(BATCH_ROWS, int(BATCH_BYTES / max(1, size))))
         wanted = range(fragment.start, fragment.stop)
         for batch in file.iter_batches(rows, row_groups=[*wanted], use_threads=False):
-            yield Batch(pa.Table.from_batches([batch]), range(place, place + len(batch)))
+            yield _valid(pa.Table.from_batches([batch]), range(place, place + len(batch)))
             place += len(batch)
+
+
+def _valid(table: pa.Table, places: Sequence[int]) -> Batch:
+    """Take out the rows that Parquet should not hold, such as text that is no UTF-8."""
+    try:
+        table.validate(full=True)
+    except pa.ArrowInvalid:
+        problems = [_problem(table.take(pa.array([row]))) for row in range(len(places))]
+        good = [row for row, problem in enumerate(problems) if not problem]
+        bad = [Bad(places[row], problem) for row, problem in enumerate(problems) if problem]
+        taken = table.take(pa.array(good, pa.int64()))
+        return Batch(taken, [places[row] for row in good], bad)
+    return Batch(table, places)
+
+
+def _problem(row: pa.Table) -> str:
+    """Say what is wrong with a row's cells; "" if nothing is."""
+    for name, column in zip(row.column_names, row.columns, strict=True):
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid as error:
+            return f"{name!r} is broken: {said(error).rpartition(': ')[2]}."
+    return ""
 
 
 def _csv_batches(fragment: Fragment) -> Iterator[Batch]:
