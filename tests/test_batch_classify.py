@@ -12,7 +12,7 @@ from pyarrow import dataset, parquet
 from typer.testing import CliRunner
 
 from router_ml import Router
-from router_ml.batch import LocalEngine, classify, cut, fragments, reading
+from router_ml.batch import LocalEngine, classify, classifying, cut, fragments, reading
 from router_ml.batch.manifest import Finished
 from router_ml.cli import app
 from router_ml.errors import BatchError, DataError
@@ -159,6 +159,26 @@ def test_lines_are_cut_where_they_begin(tmp_path, monkeypatch):
         assert [row.data["id"] for row in rows] == list(range(200))
         text = (tmp_path / "log.jsonl").read_bytes()
         assert all(text[row.number :].startswith(b'{"prompt"') for row in rows)
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.jsonl.gz", "log.parquet"])
+def test_of_large_rows_few_are_held_at_a_time(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "BATCH_BYTES", 10_000)
+    monkeypatch.setattr(classifying, "_GROUP_BYTES", 10_000)
+    log, rows = tmp_path / name, [{"prompt": "x" * 1000, "id": n} for n in range(100)]
+    if name == "log.csv":
+        log.write_text("prompt,id\n" + "".join(f"{row['prompt']},{row['id']}\n" for row in rows))
+    elif name == "log.parquet":
+        parquet.write_table(pa.Table.from_pylist(rows), log, use_dictionary=False)
+    else:
+        log.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    parts = cut(log)
+    batches = [b for part in parts for b in reading.read_batches(part, {"prompt": "string"})]
+    assert {len(batch.places) for batch in batches} <= {*range(1, 11)}
+    assert classify(log, tmp_path / "out", workers=1).rows == 100
+    (written,) = (tmp_path / "out").glob("*.parquet")
+    made = parquet.read_metadata(written)
+    assert {made.row_group(at).num_rows for at in range(made.num_row_groups)} <= {*range(1, 21)}
 
 
 def test_columns_of_lines_are_kept(tmp_path):

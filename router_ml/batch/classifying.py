@@ -47,6 +47,8 @@ PREDICTED = "predicted_"
 ROUTE = f"{PREDICTED}route"
 DAY_OF = "day_of_"
 _ADDED = ("route", "model", "labels", "reason", "confidence", "probabilities")
+_GROUP_ROWS, _GROUP_BYTES = 1 << 14, 1 << 23
+"""What the writer of each partition holds back until it is enough for a row group."""
 _SHOWN = 1 << 16
 """Characters that are kept of a bad row."""
 
@@ -138,7 +140,7 @@ class Classifying:
             use_threads=False,
             max_partitions=1 << 16,
             max_open_files=256,
-            min_rows_per_group=1 << 14,
+            min_rows_per_group=_rows_of_group(first),
             max_rows_per_group=1 << 17,
             existing_data_behavior="overwrite_or_ignore",
         )
@@ -234,6 +236,11 @@ class Classifying:
         finally:
             for stream in streams:
                 stream.close()
+
+
+def _rows_of_group(like: pa.Table) -> int:
+    """Return how many rows make a row group, if they are as large as those of a table."""
+    return int(max(1, min(_GROUP_ROWS, _GROUP_BYTES * like.num_rows // like.nbytes)))
 
 
 def _check_names(fragment: Fragment, names: Sequence[str]) -> None:

@@ -9,10 +9,9 @@ as JSON in the column `_rest`.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -31,6 +30,7 @@ BATCH_BYTES = 1 << 24
 REST = "_rest"
 """The column of JSON Lines that keeps what no other does."""
 
+T = TypeVar("T")
 Columns = Mapping[str, str]
 """Column of JSON Lines -> its Arrow type: "bool", "int64", "double" or "string"."""
 
@@ -94,7 +94,7 @@ def read_batches(fragment: Fragment, columns: Columns) -> Iterator[Batch]:
         elif fragment.kind == "csv":
             yield from _csv_batches(fragment)
         else:
-            for chunk in _chunks(_lines(fragment)):
+            for chunk in _chunks(_lines(fragment), lambda numbered: len(numbered[1])):
                 yield _batch_of_lines(fragment, chunk, columns)
 
 
@@ -236,13 +236,13 @@ def _rest_of_line(file: BinaryIO, line: bytes) -> int:
     return length
 
 
-def _chunks(lines: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
-    """Gather lines until they are enough for a batch, by number or by size."""
-    chunk: list[tuple[int, bytes]] = []
+def _chunks(rows: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
+    """Gather rows until they are enough for a batch, by number or by size."""
+    chunk: list[T] = []
     size = 0
-    for place, line in lines:
-        chunk.append((place, line))
-        size += len(line)
+    for row in rows:
+        chunk.append(row)
+        size += size_of(row)
         if len(chunk) == BATCH_ROWS or size >= BATCH_BYTES:
             yield chunk
             chunk, size = [], 0
@@ -360,7 +360,7 @@ def _problem(row: pa.Table) -> str:
 def _csv_batches(fragment: Fragment) -> Iterator[Batch]:
     with _open(fragment) as file, csv_table(fragment.path, file) as (header, rows):
         names = [name for name in header if name]
-        while chunk := list(islice(rows, BATCH_ROWS)):
+        for chunk in _chunks(rows, lambda row: sum(map(len, row.data.values()))):
             good = [row for row in chunk if row.problem is None]
             bad = [
                 Bad(row.number, row.problem) for row in chunk if row.problem not in {None, BLANK}
