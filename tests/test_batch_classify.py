@@ -1,5 +1,6 @@
 import gzip
 import json
+import math
 import os
 import signal
 import subprocess
@@ -224,8 +225,19 @@ def test_output_is_partitioned_by_day_or_route(log, tmp_path):
         pa.array([1_767_571_200, None]),
         pa.array([1_767_571_200_000, None]),
         pa.array([1_767_571_200_000_000.0, None]),
+        pa.array([1_767_571_200_123_456_789, None]),
+        pa.array([1_767_571_200_123_456_789, None], pa.uint64()),
+        pa.array([1_767_571_200.5, math.nan]),
+        pa.array([1_767_571_200, math.inf]),
+        pa.array([1_767_571_200, -1e300]),
         pa.array([1_767_571_200, None], pa.timestamp("s")),
+        pa.array([1_767_571_200_000_000, (1 << 63) - 1], pa.timestamp("us", "Asia/Tokyo")),
+        pa.array([20_458, None], pa.date32()),
         pa.array(["2026-01-05 00:00", "yesterday"]),
+        pa.array(["2026-01-05T23:30:00-05:00", ""], pa.large_string()),
+        pa.array(["2026-01-05", None]).dictionary_encode(),
+        pa.array(["1767571200", "12"]),
+        pa.array(["1767571200000.0", "1767571200 s"]),
     ],
 )
 def test_a_day_is_found_in_times_of_any_kind(times, tmp_path):
@@ -233,6 +245,9 @@ def test_a_day_is_found_in_times_of_any_kind(times, tmp_path):
 
     part = fragments.Fragment("", "x", "parquet", 0, 1, 1, "")
     assert days(part, pa.table({"at": times}), "at").to_pylist() == ["2026-01-05", None]
+    nothing = pa.table({"at": pa.nulls(2)})
+    assert days(part, nothing, "at").to_pylist() == [None, None]
+    assert days(part, nothing, "at").type == pa.string()
 
 
 def test_both_engines_write_the_same(log, tmp_path, small, cluster, monkeypatch):
