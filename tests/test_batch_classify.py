@@ -431,6 +431,17 @@ def test_a_number_that_no_double_holds_is_kept_in_the_rest(tmp_path):
     assert json.loads(kept[2]["_rest"]) == {"t": (1 << 53) + 1}
 
 
+def test_a_field_rest_is_kept_in_the_rest(tmp_path):
+    rows = [{"question": "hi", "id": n, "_rest": {"k": n}} for n in range(3)]
+    mapping = {"prompt": "_rest.k"}
+    classify(write_lines(tmp_path / "log.jsonl", rows), tmp_path / "out", workers=1)
+    assert [json.loads(row["_rest"]) for row in read(tmp_path / "out")] == [
+        {"_rest": {"k": n}} for n in range(3)
+    ]
+    classify(tmp_path / "log.jsonl", tmp_path / "mapped", workers=1, mapping=mapping)
+    assert read(tmp_path / "mapped")[2]["predicted_confidence"] > 0
+
+
 def test_a_column_rest_of_a_table_replaces_nothing(tmp_path):
     rest = ["abc", "[1]", '{"question": "write a poem"}', None]
     table = pa.table({"question": ["2 + 2"] * 4, "id": range(4), "_rest": rest})

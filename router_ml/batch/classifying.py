@@ -36,7 +36,7 @@ from router_ml.classifier import PackedTexts, Probabilities
 from router_ml.errors import DataError
 from router_ml.evaluation.costs import COUNT_KEYS, OUTPUT_TOKENS, Bill, tokens_of
 from router_ml.examples import request_of
-from router_ml.logs import Mapping
+from router_ml.logs import Mapping, Row
 from router_ml.logs.layouts import recognise
 from router_ml.logs.mapping import decoded
 from router_ml.policy import Fact, Policy
@@ -194,17 +194,16 @@ class Classifying:
         good: list[int] = []
         bad: list[Bad] = []
         places = [batch.places[row] for row in rows.tolist()]
-        given = rows_of(fragment.path, batch.table.take(pa.array(rows)), places)
+        given = rows_of(fragment, batch.table.take(pa.array(rows)), places)
         for row, read in zip(rows.tolist(), given, strict=True):
-            copy = read._replace(data=dict(read.data))
-            known = copy if read.problem else recognise(copy, self._job.mapping)
+            known = read if read.problem else recognise(read, self._job.mapping)
             try:
                 if known.problem is not None:
                     raise known.error()
                 requests.append(request_of(fragment.path, read.number, known.data))
                 good.append(row)
             except DataError as error:
-                bad.append(Bad(read.number, error.problem, _shown(read.data)))
+                bad.append(Bad(read.number, error.problem, _shown(read)))
         return requests, np.array(good, np.int64), bad
 
     def _facts(self, table: pa.Table, requests: dict[int, Request]) -> list[frozenset[Fact]] | None:
@@ -270,8 +269,8 @@ def _origin(fragment: Fragment, bad: Bad) -> bytes:
     return msgspec.json.encode(found) + b"\n"
 
 
-def _shown(data: dict[str, Any]) -> str:
-    return msgspec.json.encode(data, enc_hook=str).decode() if data else ""
+def _shown(row: Row) -> str:
+    return "" if row.problem else msgspec.json.encode(row.data, enc_hook=str).decode()
 
 
 def _plain(table: pa.Table, mapping: Mapping) -> NDArray[np.bool_]:

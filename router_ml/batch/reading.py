@@ -20,7 +20,6 @@ from pyarrow import parquet
 from router_ml.batch.fragments import Fragment, open_file_system, said
 from router_ml.errors import DataError
 from router_ml.logs.lines import LONGEST, csv_table, json_row, unpacked
-from router_ml.logs.mapping import decoded
 from router_ml.logs.row import BLANK, Row
 
 BATCH_ROWS = 4096
@@ -111,7 +110,7 @@ def read_rows(fragment: Fragment) -> Iterator[Row]:
                 yield from (row for row in rows if row.problem != BLANK)
         elif fragment.kind == "parquet":
             for batch in _parquet_batches(fragment):
-                yield from rows_of(fragment.path, batch.table, batch.places)
+                yield from rows_of(fragment, batch.table, batch.places)
                 for bad in batch.bad:
                     yield Row(fragment.path, bad.place, {}, problem=bad.problem)
         else:
@@ -119,8 +118,8 @@ def read_rows(fragment: Fragment) -> Iterator[Row]:
                 yield json_row(fragment.path, place, line)
 
 
-def rows_of(path: str, table: pa.Table, places: Sequence[int]) -> list[Row]:
-    """Return the rows of a table; what a row lacks is left out, bytes are text.
+def rows_of(fragment: Fragment, table: pa.Table, places: Sequence[int]) -> list[Row]:
+    """Return rows of a fragment as they were; what a row lacks is left out, bytes are text.
 
     One with a cell that Python has no value for, as of a year beyond 9999, has a problem.
     """
@@ -128,17 +127,24 @@ def rows_of(path: str, table: pa.Table, places: Sequence[int]) -> list[Row]:
         found = table.to_pylist()
     except (ValueError, OverflowError) as error:
         if len(places) == 1:
-            return [Row(path, places[0], {}, problem=f"has a cell that is no value: {error}.")]
-        single = range(len(places))
-        return [row for at in single for row in rows_of(path, table.slice(at, 1), [places[at]])]
-    return [Row(path, place, _row(cells)) for place, cells in zip(places, found, strict=True)]
+            problem = f"has a cell that is no value: {said(error)}."
+            return [Row(fragment.path, places[0], {}, problem=problem)]
+        one_by_one = (
+            rows_of(fragment, table.slice(at, 1), [place]) for at, place in enumerate(places)
+        )
+        return [row for rows in one_by_one for row in rows]
+    rows = map(_line if fragment.kind.endswith("lines") else _row, found)
+    return [Row(fragment.path, place, row) for place, row in zip(places, rows, strict=True)]
 
 
 def _row(cells: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with what its rest keeps; a column of its own comes first."""
-    rest = decoded(cells.get(REST))
-    known = {key: _text(cell) for key, cell in cells.items() if cell is not None}
-    return {**rest, **known} if isinstance(rest, dict) else known
+    return {key: _text(cell) for key, cell in cells.items() if cell is not None}
+
+
+def _line(cells: dict[str, Any]) -> dict[str, Any]:
+    row = _row(cells)
+    rest = row.pop(REST, None)
+    return {**row, **_decode(rest)} if rest else row
 
 
 def _text(cell: Any) -> Any:
@@ -159,7 +165,7 @@ def find_columns(fragments: Sequence[Fragment]) -> dict[str, str]:
             for key, value in row.data.items():
                 if value is not None:
                     seen.setdefault(key, set()).add(_NAMES.get(type(value), "string"))
-    seen.pop(REST, None)
+    seen.pop(REST, None)  # a field of that name is kept there, as others without a column
     return {key: _common(kinds) for key, kinds in seen.items()}
 
 
@@ -286,9 +292,7 @@ def _without(row: dict[str, Any], columns: Columns) -> dict[str, Any]:
     """Return what a row has beyond the columns."""
     if row.keys() <= columns.keys():
         return {}
-    found = {key: value for key, value in row.items() if key not in columns}
-    found.pop(REST, None)
-    return found
+    return {key: value for key, value in row.items() if key not in columns}
 
 
 def _column(values: list[Any], name: str, kind: str, rest: Sequence[dict[str, Any]]) -> pa.Array:
