@@ -571,6 +571,32 @@ def test_a_column_that_is_predicted_is_refused(tmp_path):
         classify(tmp_path / "log.parquet", tmp_path / "out", workers=1)
 
 
+def test_counted_tokens_cost_the_same_in_any_column(tmp_path):
+    counts = {"input_tokens": 800, "output_tokens": 1_000_000}
+    tables = {
+        "int": pa.table({"prompt": ["hi"], **{key: [n] for key, n in counts.items()}}),
+        "double": pa.table({"prompt": ["hi"], **{key: [float(n)] for key, n in counts.items()}}),
+        "json": pa.table({"prompt": ["hi"], "usage": [json.dumps(counts)]}),
+        "struct": pa.table({"prompt": ["hi"], "usage": [counts]}),
+    }
+    for name, table in tables.items():
+        parquet.write_table(table, tmp_path / f"{name}.parquet")
+    (tmp_path / "text.csv").write_text("prompt,input_tokens,output_tokens\nhi,800,1000000\n")
+    write_lines(tmp_path / "lines.jsonl", [{"prompt": "hi", **counts}])
+    found = [classify(path, tmp_path / f"out-{path.stem}", workers=1).cost
+             for path in sorted(tmp_path.glob("*.*"))]  # fmt: skip
+    assert len(found) == 6
+    assert found[0] > 0.1
+    assert len(set(found)) == 1
+
+
+def test_counts_without_a_column_are_counted(tmp_path, monkeypatch):
+    rows = [{"prompt": "hi"}] * 20 + [{"prompt": "hi", "usage": {"completion_tokens": 10**6}}]
+    monkeypatch.setattr(reading, "_SAMPLED_BYTES", 100)
+    found = classify(write_lines(tmp_path / "log.jsonl", rows), tmp_path / "out", workers=1)
+    assert found.cost > 0.1
+
+
 def test_a_column_that_is_there_twice_is_refused(tmp_path):
     table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], ["prompt", "prompt"])
     parquet.write_table(table, tmp_path / "log.parquet")

@@ -29,7 +29,7 @@ from router_ml.artifact import Artifact
 from router_ml.batch.decisions import Decisions, decide
 from router_ml.batch.fragments import Fragment
 from router_ml.batch.manifest import BAD, PARTIAL, Finished, Output
-from router_ml.batch.reading import Bad, Batch, Columns, read_batches, rows_of, unit
+from router_ml.batch.reading import REST, Bad, Batch, Columns, read_batches, rows_of, unit
 from router_ml.batch.texts import Texts, joined, texts_of_prompts, texts_of_requests
 from router_ml.catalog import Catalog
 from router_ml.classifier import PackedTexts, Probabilities
@@ -165,7 +165,7 @@ class Classifying:
     def _decided(self, fragment: Fragment, known: _Known, tally: _Tally) -> pa.Table:
         probabilities = _probabilities(self._router, known.texts)
         found = decide(self._router, probabilities, known.texts.speaks, known.facts)
-        tally.add(known, found)
+        tally.add(fragment, known, found)
         table = known.table
         if self._day:
             table = table.append_column(self._day, days(fragment, table, self._time))
@@ -399,13 +399,13 @@ class _Tally:
         self.routes: Counter[str] = Counter()
         self.cost, self.baseline_cost = 0.0, 0.0
 
-    def add(self, known: _Known, found: Decisions) -> None:
+    def add(self, fragment: Fragment, known: _Known, found: Decisions) -> None:
         """Count some rows."""
         self.rows += known.table.num_rows
         rows = np.bincount(found.which, minlength=len(found.outcomes)).tolist()
         for outcome, count in zip(found.outcomes, rows, strict=True):
             self.routes[outcome.route] += count
-        bill = Bill(_tokens(known))
+        bill = Bill(_tokens(fragment, known))
         models = [outcome.model for outcome in found.outcomes]
         self.cost += float(np.nansum(bill.on(models, found.which, self._catalog)))
         baseline = bill.on([self._catalog.baseline], 0, self._catalog)
@@ -428,18 +428,23 @@ class _Tally:
         )
 
 
-def _tokens(known: _Known) -> NDArray[np.float64]:
+def _tokens(fragment: Fragment, known: _Known) -> NDArray[np.float64]:
     """Return tokens read, written and cached, float64 [n, 3]: counted in the log, or estimated."""
     estimated = known.texts.tokens
     found = np.zeros((len(estimated), 3))
     found[:, 0], found[:, 1] = estimated, OUTPUT_TOKENS
-    keys = [key for key in COUNT_KEYS if key in known.table.column_names]
-    rows = known.table.select(keys).to_pylist() if keys else []
+    keys = [key for key in (*COUNT_KEYS, REST) if key in known.table.column_names]
+    counts = known.table.select(keys)
+    rows = rows_of(fragment, counts, range(len(found))) if _says_something(counts) else []
     for at, row in enumerate(rows):
-        tokens = tokens_of({key: decoded(cell) for key, cell in row.items()}, _NOTHING)
+        tokens = tokens_of({key: decoded(cell) for key, cell in row.data.items()}, _NOTHING)
         read = tokens.input_tokens if tokens.input_counted else estimated[at]
         found[at] = (read, tokens.output_tokens, tokens.cached_input_tokens)
     return found
+
+
+def _says_something(table: pa.Table) -> bool:
+    return any(column.null_count < len(column) for column in table.columns)
 
 
 _NOTHING = Request(())
