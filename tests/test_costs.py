@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -29,6 +31,11 @@ REQUEST = read_request("four score and seven years ago")
             {"usage": {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4}}},
             Tokens(9, OUTPUT_TOKENS, 4, True, False),
         ),
+        (
+            {"input_tokens": 812.0, "cached_input_tokens": "12", "output_tokens": "95.0"},
+            Tokens(812, 95, 12, True, True),
+        ),
+        ({"prompt_tokens": math.nan, "input_tokens": 9}, Tokens(9, OUTPUT_TOKENS, 0, True, False)),
     ],
 )
 def test_tokens_are_those_of_the_log(row, tokens):
@@ -41,7 +48,9 @@ def test_tokens_are_those_of_the_log(row, tokens):
         {},
         {"usage": None, "input_tokens": None},
         {"usage": {"prompt_tokens": "many", "completion_tokens": True}},
-        {"usage": {"prompt_tokens": 10**30, "completion_tokens": 1e9}},
+        {"usage": {"prompt_tokens": 10**30, "completion_tokens": 0.5}},
+        {"input_tokens": math.inf, "output_tokens": "9" * 5000},
+        {"input_tokens": "-1", "output_tokens": "\u0663"},
         {"usage": [1], "output_tokens": -1, "cached_input_tokens": 10},
     ],
 )

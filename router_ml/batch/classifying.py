@@ -28,7 +28,7 @@ from pyarrow import dataset
 from router_ml.batch.decisions import Decisions, decide
 from router_ml.batch.fragments import Fragment
 from router_ml.batch.manifest import BAD, Finished, Output
-from router_ml.batch.reading import Bad, Batch, Columns, read_batches, rows_of, unit
+from router_ml.batch.reading import REST, Bad, Batch, Columns, read_batches, rows_of, unit
 from router_ml.batch.rows import Source
 from router_ml.batch.texts import Texts, joined, texts_of_prompts, texts_of_requests
 from router_ml.classifier import PackedTexts, Probabilities
@@ -46,6 +46,10 @@ PREDICTED = "predicted_"
 ROUTE = f"{PREDICTED}route"
 DAY_OF = "day_of_"
 _ADDED = ("route", "model", "labels", "reason", "confidence", "probabilities")
+_GROUP_ROWS, _GROUP_BYTES = 1 << 14, 1 << 23
+"""What the writer of each partition holds back until it is enough for a row group."""
+_FIRST_DAY, _LAST_DAY = -62_135_596_800, 10**11
+"""Seconds from 1970 to the years 1 and 5138; what lies beyond counts parts of a second."""
 _SHOWN = 1 << 16
 """Characters that are kept of a bad row."""
 
@@ -91,6 +95,7 @@ class Classifying:
         self._job = job
         self._router = job.source.router()
         self._time = job.by.removeprefix("day:")
+        self._day = f"{DAY_OF}{self._time}" if job.by.startswith("day:") else ""
 
     def __call__(self, fragment: Fragment) -> Finished:
         """Classify a fragment; it is finished when all its output is in place.
@@ -136,7 +141,7 @@ class Classifying:
             use_threads=False,
             max_partitions=1 << 16,
             max_open_files=256,
-            min_rows_per_group=1 << 14,
+            min_rows_per_group=_rows_of_group(first),
             max_rows_per_group=1 << 17,
             existing_data_behavior="overwrite_or_ignore",
             file_visitor=lambda file: written.append(file.path),
@@ -146,8 +151,8 @@ class Classifying:
     def _partitioning(self, schema: pa.Schema) -> Any:
         if not self._job.by:
             return None
-        column = ROUTE if self._job.by == "route" else f"{DAY_OF}{self._time}"
-        return dataset.partitioning(pa.schema([schema.field(column)]), flavor="hive")
+        column = schema.field(self._day or ROUTE)
+        return dataset.partitioning(pa.schema([column]), flavor="hive")
 
     def _tables(self, fragment: Fragment, tally: _Tally, write_bad: Any) -> Iterator[pa.Table]:
         """Yield what is to be written, batch by batch."""
@@ -161,15 +166,15 @@ class Classifying:
     def _decided(self, fragment: Fragment, known: _Known, tally: _Tally) -> pa.Table:
         probabilities = _probabilities(self._router, known.texts)
         found = decide(self._router, probabilities, known.texts.speaks, known.facts)
-        tally.add(known, found)
+        tally.add(fragment, known, found)
         table = known.table
-        if self._job.by.startswith("day:"):
-            table = table.append_column(f"{DAY_OF}{self._time}", days(fragment, table, self._time))
-        _check_names(fragment, table.column_names)
+        if self._day:
+            table = table.append_column(self._day, days(fragment, table, self._time))
         return _with_predictions(table, self._router, found, probabilities, known.texts.speaks)
 
     def _read(self, fragment: Fragment, batch: Batch) -> _Known:
         """Find what the rows of a batch say: of plain prompts by column, else row by row."""
+        _check_names(fragment, [*batch.table.column_names, *filter(None, [self._day])])
         plain = _plain(batch.table, self._job.source.mapping)
         requests, hard, bad = self._requests(fragment, batch, np.flatnonzero(~plain))
         good = np.sort(np.concatenate((np.flatnonzero(plain), hard)))
@@ -189,17 +194,17 @@ class Classifying:
         requests: list[Request] = []
         good: list[int] = []
         bad: list[Bad] = []
-        given = rows_of(batch.table.take(pa.array(rows)))
-        for row, data in zip(rows.tolist(), given, strict=True):
-            place = batch.places[row]
-            known = recognise(Row(fragment.path, place, dict(data)), self._job.source.mapping)
+        places = [batch.places[row] for row in rows.tolist()]
+        given = rows_of(fragment, batch.table.take(pa.array(rows)), places)
+        for row, read in zip(rows.tolist(), given, strict=True):
+            known = read if read.problem else recognise(read, self._job.source.mapping)
             try:
                 if known.problem is not None:
                     raise known.error()
-                requests.append(request_of(fragment.path, place, known.data))
+                requests.append(request_of(fragment.path, read.number, known.data))
                 good.append(row)
             except DataError as error:
-                bad.append(Bad(place, error.problem, _shown(data)))
+                bad.append(Bad(read.number, error.problem, _shown(read)))
         return requests, np.array(good, np.int64), bad
 
     def _facts(self, table: pa.Table, requests: dict[int, Request]) -> list[frozenset[Fact]] | None:
@@ -239,6 +244,11 @@ def _bad_file(fragment: Fragment) -> str:
     return f"{BAD}/{fragment.fingerprint}.jsonl"
 
 
+def _rows_of_group(like: pa.Table) -> int:
+    """Return how many rows make a row group, if they are as large as those of a table."""
+    return int(max(1, min(_GROUP_ROWS, _GROUP_BYTES * like.num_rows // like.nbytes)))
+
+
 def _check_names(fragment: Fragment, names: Sequence[str]) -> None:
     """Check that no column of the input has the name of one that is added."""
     added = {f"{PREDICTED}{name}" for name in _ADDED}
@@ -256,13 +266,13 @@ def _origin(fragment: Fragment, bad: Bad) -> bytes:
         "file": fragment.path,
         unit(fragment): bad.place,
         "problem": bad.problem,
-        "row": bad.text[:_SHOWN],
+        "text": bad.text[:_SHOWN],
     }
     return msgspec.json.encode(found) + b"\n"
 
 
-def _shown(data: dict[str, Any]) -> str:
-    return msgspec.json.encode(data, enc_hook=str).decode()
+def _shown(row: Row) -> str:
+    return "" if row.problem else msgspec.json.encode(row.data, enc_hook=str).decode()
 
 
 def _plain(table: pa.Table, mapping: Mapping) -> NDArray[np.bool_]:
@@ -332,10 +342,10 @@ def _with_predictions(
 
 
 def days(fragment: Fragment, table: pa.Table, column: str) -> pa.Array:
-    """Return the day of each row as text, null where it has none: 2026-11-25, in UTC.
+    """Return the day of each row as text, null where it has none: 2026-11-25.
 
-    A time is a timestamp or a date, seconds, milli- or microseconds since 1970, or text that
-    begins with the day.
+    A time is a timestamp, a date, or a number of seconds, milli-, micro- or nanoseconds since
+    1970, as text too, and its day that of UTC; or it is text that begins with the day.
 
     Raises:
         DataError: there is no such column, or it is of another type.
@@ -344,23 +354,42 @@ def days(fragment: Fragment, table: pa.Table, column: str) -> pa.Array:
     if column not in table.column_names:
         raise DataError(fragment.path, None, f"has no column {column!r} to take the day from.")
     times = table.column(column).combine_chunks()
+    if pa.types.is_dictionary(times.type):
+        times = times.dictionary_decode()
     kind = times.type
     if _is_text(kind):
-        start = pc.utf8_slice_codeunits(times, 0, 10)
-        is_day = pc.match_substring_regex(start, r"^\d{4}-\d{2}-\d{2}$")
-        return pc.if_else(is_day, start, pa.scalar(None, start.type)).cast(pa.string())
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        times = _since_1970(times)
-    elif not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
-        raise DataError(fragment.path, None, f"{column!r} is {kind}, which is no time.")
-    return times.cast(pa.timestamp("s"), safe=False).cast(pa.date32()).cast(pa.string())
+        return _days_said(times)
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return _days_of(times.cast(pa.timestamp("s"), safe=False).cast(pa.int64()))
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind):
+        return _days_of(_seconds(times.cast(pa.float64(), safe=False)))
+    raise DataError(fragment.path, None, f"{column!r} is {kind}, which is no time.")
 
 
-def _since_1970(numbers: pa.Array) -> pa.Array:
-    seconds = numbers.cast(pa.float64())
-    for _ in range(3):  # from micro- or nanoseconds down to seconds
-        seconds = pc.if_else(pc.greater(seconds, 1e11), pc.divide(seconds, 1000), seconds)
-    return pc.floor(seconds).cast(pa.int64(), safe=False).cast(pa.timestamp("s"))
+def _days_said(texts: pa.Array) -> pa.Array:
+    start = pc.utf8_slice_codeunits(texts, 0, 10).cast(pa.string())
+    is_number = pc.match_substring_regex(texts, r"^\d{9,19}(\.\d*)?$")
+    numbers = _where(is_number, texts).cast(pa.float64())
+    is_day = pc.match_substring_regex(start, r"^\d{4}-\d{2}-\d{2}$")
+    return pc.if_else(is_day, start, _days_of(_seconds(numbers)))
+
+
+def _seconds(numbers: pa.Array) -> pa.Array:
+    for _ in range(3):  # from milli-, micro- or nanoseconds down to seconds
+        beyond = pc.greater(pc.abs(numbers), _LAST_DAY)
+        numbers = pc.if_else(beyond, pc.divide(numbers, 1000), numbers)
+    return pc.floor(numbers)
+
+
+def _days_of(seconds: pa.Array) -> pa.Array:
+    in_range = pc.and_(pc.greater_equal(seconds, _FIRST_DAY), pc.less_equal(seconds, _LAST_DAY))
+    whole = _where(in_range, seconds).cast(pa.int64())
+    return whole.cast(pa.timestamp("s")).cast(pa.date32()).cast(pa.string())
+
+
+def _where(mask: pa.Array, values: pa.Array) -> pa.Array:
+    """Return values, null where the mask does not hold."""
+    return pc.if_else(mask, values, pa.scalar(None, values.type))
 
 
 class _Tally:
@@ -372,13 +401,13 @@ class _Tally:
         self.routes: Counter[str] = Counter()
         self.cost, self.baseline_cost = 0.0, 0.0
 
-    def add(self, known: _Known, found: Decisions) -> None:
+    def add(self, fragment: Fragment, known: _Known, found: Decisions) -> None:
         """Count some rows."""
         self.rows += known.table.num_rows
         rows = np.bincount(found.which, minlength=len(found.outcomes)).tolist()
         for outcome, count in zip(found.outcomes, rows, strict=True):
             self.routes[outcome.route] += count
-        bill = Bill(_tokens(known))
+        bill = Bill(_tokens(fragment, known))
         models = [outcome.model for outcome in found.outcomes]
         self.cost += float(np.nansum(bill.on(models, found.which, self._catalog)))
         baseline = bill.on([self._catalog.baseline], 0, self._catalog)
@@ -401,18 +430,23 @@ class _Tally:
         )
 
 
-def _tokens(known: _Known) -> NDArray[np.float64]:
+def _tokens(fragment: Fragment, known: _Known) -> NDArray[np.float64]:
     """Return tokens read, written and cached, float64 [n, 3]: counted in the log, or estimated."""
     estimated = known.texts.tokens
     found = np.zeros((len(estimated), 3))
     found[:, 0], found[:, 1] = estimated, OUTPUT_TOKENS
-    keys = [key for key in COUNT_KEYS if key in known.table.column_names]
-    rows = known.table.select(keys).to_pylist() if keys else []
+    keys = [key for key in (*COUNT_KEYS, REST) if key in known.table.column_names]
+    counts = known.table.select(keys)
+    rows = rows_of(fragment, counts, range(len(found))) if _says_something(counts) else []
     for at, row in enumerate(rows):
-        tokens = tokens_of({key: decoded(cell) for key, cell in row.items()}, _NOTHING)
+        tokens = tokens_of({key: decoded(cell) for key, cell in row.data.items()}, _NOTHING)
         read = tokens.input_tokens if tokens.input_counted else estimated[at]
         found[at] = (read, tokens.output_tokens, tokens.cached_input_tokens)
     return found
+
+
+def _says_something(table: pa.Table) -> bool:
+    return any(column.null_count < len(column) for column in table.columns)
 
 
 _NOTHING = Request(())

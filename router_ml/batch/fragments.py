@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
@@ -30,6 +31,9 @@ Kind = Literal["parquet", "lines", "packed lines", "csv"]
 
 _CSV = re.compile(r"\.(csv|tsv)(\.\d+)?(\.(gz|zst))?$", re.I)
 _KNOWN = re.compile(r"\.(jsonl|ndjson|json|csv|tsv|parquet)(\.\d+)?(\.(gz|zst))?$", re.I)
+_TABLE, _DOCUMENT = (
+    re.compile(rf"\.{name}(\.\d+)?(\.(gz|zst))?$", re.I) for name in ("parquet", "json")
+)
 _PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 _DATABASES = (b"SQLite format 3\0", b"DUCK")
 _MAGIC = re.compile(r"[*?\[]")
@@ -186,6 +190,10 @@ def _cut_file(source: str, info: fs.FileInfo) -> Iterator[Fragment]:
     start = _first_bytes(system, info.path)
     if start.startswith(_DATABASES[0]) or start[8:12] == _DATABASES[1]:
         raise DataError(info.path, None, "a database; only Parquet, JSON Lines and CSV are cut.")
+    if _TABLE.search(info.path) and not start.startswith(b"PAR1"):
+        raise DataError(info.path, None, "cannot be read as Parquet: it does not begin with PAR1.")
+    if _DOCUMENT.search(info.path) and start.removeprefix(BOM_UTF8).lstrip().startswith(b"["):
+        raise DataError(info.path, None, "a JSON array; make it lines: jq -c '.[]'.")
     make = partial(Fragment, source, info.path, version=version)
     if start.startswith(b"PAR1"):
         for first, last, size in _row_groups(system, info.path):

@@ -9,10 +9,9 @@ as JSON in the column `_rest`.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -21,7 +20,6 @@ from pyarrow import parquet
 from router_ml.batch.fragments import Fragment, open_file_system, said
 from router_ml.errors import DataError
 from router_ml.logs.lines import LONGEST, csv_table, json_row, unpacked
-from router_ml.logs.mapping import decoded
 from router_ml.logs.row import BLANK, Row
 
 BATCH_ROWS = 4096
@@ -31,12 +29,15 @@ BATCH_BYTES = 1 << 24
 REST = "_rest"
 """The column of JSON Lines that keeps what no other does."""
 
+T = TypeVar("T")
 Columns = Mapping[str, str]
 """Column of JSON Lines -> its Arrow type: "bool", "int64", "double" or "string"."""
 
 _SAMPLED_FRAGMENTS, _SAMPLED_BYTES = 64, 1 << 18
 _BUFFER = 1 << 22
 """Bytes of a Parquet column read at once, rather than all that a row group has of it."""
+_LARGEST = {"int64": (1 << 63) - 1, "double": 1 << 53}
+"""The integer up to which a column holds every one."""
 _NAMES = {bool: "bool", int: "int64", float: "double", str: "string"}
 
 
@@ -92,7 +93,7 @@ def read_batches(fragment: Fragment, columns: Columns) -> Iterator[Batch]:
         elif fragment.kind == "csv":
             yield from _csv_batches(fragment)
         else:
-            for chunk in _chunks(_lines(fragment)):
+            for chunk in _chunks(_lines(fragment), lambda numbered: len(numbered[1])):
                 yield _batch_of_lines(fragment, chunk, columns)
 
 
@@ -109,22 +110,41 @@ def read_rows(fragment: Fragment) -> Iterator[Row]:
                 yield from (row for row in rows if row.problem != BLANK)
         elif fragment.kind == "parquet":
             for batch in _parquet_batches(fragment):
-                for place, data in zip(batch.places, rows_of(batch.table), strict=True):
-                    yield Row(fragment.path, place, data)
+                yield from rows_of(fragment, batch.table, batch.places)
+                for bad in batch.bad:
+                    yield Row(fragment.path, bad.place, {}, problem=bad.problem)
         else:
             for place, line in _lines(fragment):
                 yield json_row(fragment.path, place, line)
 
 
-def rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    """Return the rows of a table; what a row lacks is left out, bytes are text."""
-    return [_row(cells) for cells in table.to_pylist()]
+def rows_of(fragment: Fragment, table: pa.Table, places: Sequence[int]) -> list[Row]:
+    """Return rows of a fragment as they were; what a row lacks is left out, bytes are text.
+
+    One with a cell that Python has no value for, as of a year beyond 9999, has a problem.
+    """
+    try:
+        found = table.to_pylist()
+    except (ValueError, OverflowError) as error:
+        if len(places) == 1:
+            problem = f"has a cell that is no value: {said(error)}."
+            return [Row(fragment.path, places[0], {}, problem=problem)]
+        one_by_one = (
+            rows_of(fragment, table.slice(at, 1), [place]) for at, place in enumerate(places)
+        )
+        return [row for rows in one_by_one for row in rows]
+    rows = map(_line if fragment.kind.endswith("lines") else _row, found)
+    return [Row(fragment.path, place, row) for place, row in zip(places, rows, strict=True)]
 
 
 def _row(cells: dict[str, Any]) -> dict[str, Any]:
-    rest = decoded(cells.get(REST))
-    known = {key: _text(cell) for key, cell in cells.items() if cell is not None}
-    return {**known, **rest} if isinstance(rest, dict) else known
+    return {key: _text(cell) for key, cell in cells.items() if cell is not None}
+
+
+def _line(cells: dict[str, Any]) -> dict[str, Any]:
+    row = _row(cells)
+    rest = row.pop(REST, None)
+    return {**row, **_decode(rest)} if rest else row
 
 
 def _text(cell: Any) -> Any:
@@ -145,7 +165,7 @@ def find_columns(fragments: Sequence[Fragment]) -> dict[str, str]:
             for key, value in row.data.items():
                 if value is not None:
                     seen.setdefault(key, set()).add(_NAMES.get(type(value), "string"))
-    seen.pop(REST, None)
+    seen.pop(REST, None)  # a field of that name is kept there, as others without a column
     return {key: _common(kinds) for key, kinds in seen.items()}
 
 
@@ -222,13 +242,13 @@ def _rest_of_line(file: BinaryIO, line: bytes) -> int:
     return length
 
 
-def _chunks(lines: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
-    """Gather lines until they are enough for a batch, by number or by size."""
-    chunk: list[tuple[int, bytes]] = []
+def _chunks(rows: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
+    """Gather rows until they are enough for a batch, by number or by size."""
+    chunk: list[T] = []
     size = 0
-    for place, line in lines:
-        chunk.append((place, line))
-        size += len(line)
+    for row in rows:
+        chunk.append(row)
+        size += size_of(row)
         if len(chunk) == BATCH_ROWS or size >= BATCH_BYTES:
             yield chunk
             chunk, size = [], 0
@@ -272,9 +292,7 @@ def _without(row: dict[str, Any], columns: Columns) -> dict[str, Any]:
     """Return what a row has beyond the columns."""
     if row.keys() <= columns.keys():
         return {}
-    found = {key: value for key, value in row.items() if key not in columns}
-    found.pop(REST, None)
-    return found
+    return {key: value for key, value in row.items() if key not in columns}
 
 
 def _column(values: list[Any], name: str, kind: str, rest: Sequence[dict[str, Any]]) -> pa.Array:
@@ -297,7 +315,7 @@ def _as_text(value: Any) -> str | None:
 def _fits(value: Any, kind: str) -> bool:
     name = _NAMES.get(type(value))
     if name == "int64":
-        return kind in {"int64", "double"} and -(1 << 63) <= value < 1 << 63
+        return bool(abs(value) <= _LARGEST.get(kind, -1))
     return name == kind
 
 
@@ -316,14 +334,37 @@ def _parquet_batches(fragment: Fragment) -> Iterator[Batch]:
         rows = max(1, min(BATCH_ROWS, int(BATCH_BYTES / max(1, size))))
         wanted = range(fragment.start, fragment.stop)
         for batch in file.iter_batches(rows, row_groups=[*wanted], use_threads=False):
-            yield Batch(pa.Table.from_batches([batch]), range(place, place + len(batch)))
+            yield _valid(pa.Table.from_batches([batch]), range(place, place + len(batch)))
             place += len(batch)
+
+
+def _valid(table: pa.Table, places: Sequence[int]) -> Batch:
+    """Take out the rows that Parquet should not hold, such as text that is no UTF-8."""
+    try:
+        table.validate(full=True)
+    except pa.ArrowInvalid:
+        problems = [_problem(table.take(pa.array([row]))) for row in range(len(places))]
+        good = [row for row, problem in enumerate(problems) if not problem]
+        bad = [Bad(places[row], problem) for row, problem in enumerate(problems) if problem]
+        taken = table.take(pa.array(good, pa.int64()))
+        return Batch(taken, [places[row] for row in good], bad)
+    return Batch(table, places)
+
+
+def _problem(row: pa.Table) -> str:
+    """Say what is wrong with a row's cells; "" if nothing is."""
+    for name, column in zip(row.column_names, row.columns, strict=True):
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid as error:
+            return f"{name!r} is broken: {said(error).rpartition(': ')[2]}."
+    return ""
 
 
 def _csv_batches(fragment: Fragment) -> Iterator[Batch]:
     with _open(fragment) as file, csv_table(fragment.path, file) as (header, rows):
         names = [name for name in header if name]
-        while chunk := list(islice(rows, BATCH_ROWS)):
+        for chunk in _chunks(rows, lambda row: sum(map(len, row.data.values()))):
             good = [row for row in chunk if row.problem is None]
             bad = [
                 Bad(row.number, row.problem) for row in chunk if row.problem not in {None, BLANK}

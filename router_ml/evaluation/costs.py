@@ -6,14 +6,15 @@ Tokens are those of a row of a log, under the first of these keys that it has:
     {"usage": {"input_tokens": 812, "output_tokens": 95}}         Responses
     {"input_tokens": 812, "output_tokens": 95}                    the decision log
 
-A side that no key counts is estimated: input by `approximate_tokens`, which says how far off
-it is, output by a mean over many conversations, which is right for a whole log of chat at best
-and off by several times for a single request. Tokens that another model wrote stand for those
-that the routed one would write.
+A count may be a float or text, as tables have it. A side that no key counts is estimated: input
+by `approximate_tokens`, which says how far off it is, output by a mean over many conversations,
+which is right for a whole log of chat at best and off by several times for a single request.
+Tokens that another model wrote stand for those that the routed one would write.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ year, is about twice as long (Zhao et al. 2024, table 1: 441)."""
 
 _MOST = 10**12
 """What is larger is no count of one request's tokens, and fits no array."""
+_DIGITS = re.compile(r"\s*[0-9]{1,13}(\.0*)?\s*")
 _INPUT_KEYS = ("prompt_tokens", "input_tokens")
 _OUTPUT_KEYS = ("completion_tokens", "output_tokens")
 _DETAILS_KEYS = ("prompt_tokens_details", "input_tokens_details")
@@ -80,8 +82,17 @@ def tokens_of(
 
 def _count(sources: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int | None:
     """Return the first count under one of the keys; what is no count is passed over."""
-    found = (source.get(key) for source in sources for key in keys)
-    return next((count for count in found if type(count) is int and 0 <= count <= _MOST), None)
+    found = (_whole(source.get(key)) for source in sources for key in keys)
+    return next((count for count in found if count is not None), None)
+
+
+def _whole(cell: Any) -> int | None:
+    """Return the count in a cell: tables make floats of integers, and CSV text."""
+    if type(cell) is str and _DIGITS.fullmatch(cell):
+        cell = float(cell)
+    if type(cell) not in {int, float} or not 0 <= cell <= _MOST or cell % 1:
+        return None
+    return int(cell)
 
 
 def _cached(sources: Sequence[Mapping[str, Any]]) -> int:
