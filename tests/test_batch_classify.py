@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 import msgspec
 import pyarrow as pa
@@ -335,8 +336,9 @@ def test_workers_killed_at_random_lose_and_repeat_nothing(tmp_path, small):
         while not stop.is_set() and len(killed) < 3:
             for child in children():
                 if any((tmp_path / "out/_partial").glob("*")) and not stop.wait(0.05):
-                    os.kill(child, signal.SIGKILL)
-                    killed.append(child)
+                    with suppress(ProcessLookupError):  # it had just ended by itself
+                        os.kill(child, signal.SIGKILL)
+                        killed.append(child)
                     break
             stop.wait(0.3)
 
