@@ -98,6 +98,7 @@ def test_tables_sort_and_points_say_what_they_are(opened):
         header.click()
         rows = [int(cell.replace(",", "")) for cell in opened.evaluate(cells)]
         assert rows == sorted(rows, reverse=descending)
+    opened.mouse.move(0, 0)  # or what scrolls under it is pointed at, too
     point = opened.locator(".point").first
     point.focus()
     assert opened.locator("#tip").inner_text() == point.get_attribute("data-tip")

@@ -264,8 +264,9 @@ class _Quotes:
         decides nothing.
         """
         at = np.flatnonzero(np.isfinite(rank))
-        if len(at) > QUOTED:
-            at = at[rank[at] <= np.partition(rank[at], QUOTED - 1)[QUOTED - 1]]
+        # By distinct ranks: a row that a log has twice is quoted once.
+        lowest = np.unique(rank[at])[:QUOTED]
+        at = at[np.isin(rank[at], lowest)]
         ranked = ((self._rank(rank[n], n), n) for n in at.tolist())
         kept = Best.of(QUOTED, ranked).found
         return Best(QUOTED, tuple((key, self._quote(n, about)) for key, n in kept))
