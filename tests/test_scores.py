@@ -94,6 +94,14 @@ def test_average_precision_equals_scikit_learns(true, probabilities, boot):
         assert figure.low < expected < figure.high
 
 
+def test_an_interval_of_average_precision_stays_below_one():
+    p, y = np.array([0.2, 0.201, 0.202, 0.203], np.float32), np.array([0, 0, 1, 1], bool)
+    boot = Bootstrap(np.arange(4))
+    figure = average_precision_figure(Steps.of(p, y), *grid_totals(boot, p, y))
+    assert (figure.value, figure.high) == (1, 1)
+    assert figure.low >= 0
+
+
 def test_average_precision_without_the_label(boot):
     p, none = np.full(ROWS, 0.5, np.float32), np.zeros(ROWS, bool)
     assert average_precision_figure(Steps.of(p, none), *grid_totals(boot, p, none)) is None

@@ -132,7 +132,9 @@ def average_precision_figure(steps: Steps, rows: Floats, held: Floats) -> Figure
     """
     if not held[0].any():
         return None
-    return figure_of(_step_area(rows, held), average_precision(steps))
+    found = figure_of(_step_area(rows, held), average_precision(steps))
+    # An interval that moves with the exact figure may leave the range of what it is of.
+    return Figure(found.value, max(found.low, 0.0), min(found.high, 1.0))
 
 
 def calibration(count: Floats, said: Floats, held: Floats) -> tuple[Figure, list[Reliability]]:
