@@ -264,7 +264,7 @@ def test_output_is_partitioned_by_day_or_route(log, tmp_path):
     ],
 )
 def test_a_day_is_found_in_times_of_any_kind(times, tmp_path):
-    from router_ml.batch.classifying import days
+    from router_ml.batch.days import days
 
     part = fragments.Fragment("", "x", "parquet", 0, 1, 1, "")
     assert days(part, pa.table({"at": times}), "at").to_pylist() == ["2026-01-05", None]

@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import dataset
 
+from router_ml.batch.days import days, is_text_type
 from router_ml.batch.decisions import Decisions, decide
 from router_ml.batch.fragments import Fragment
 from router_ml.batch.manifest import BAD, Finished, Output
@@ -48,8 +49,6 @@ DAY_OF = "day_of_"
 _ADDED = ("route", "model", "labels", "reason", "confidence", "probabilities")
 _GROUP_ROWS, _GROUP_BYTES = 1 << 14, 1 << 23
 """What the writer of each partition holds back until it is enough for a row group."""
-_FIRST_DAY, _LAST_DAY = -62_135_596_800, 10**11
-"""Seconds from 1970 to the years 1 and 5138; what lies beyond counts parts of a second."""
 _SHOWN = 1 << 16
 """Characters that are kept of a bad row."""
 
@@ -278,17 +277,13 @@ def _shown(row: Row) -> str:
 def _plain(table: pa.Table, mapping: Mapping) -> NDArray[np.bool_]:
     """Say which rows are a plain `prompt` and nothing that would have to be looked at."""
     names = table.column_names
-    is_text = "prompt" in names and _is_text(table.schema.field("prompt").type)
+    is_text = "prompt" in names and is_text_type(table.schema.field("prompt").type)
     if mapping or not is_text:
         return np.zeros(table.num_rows, bool)
     plain = table.column("prompt").is_valid()
     if "messages" in names:
         plain = pc.and_(plain, table.column("messages").is_null())
     return np.asarray(plain.to_numpy(), bool)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _prompts(table: pa.Table, plain: NDArray[np.bool_]) -> pa.Array:
@@ -339,57 +334,6 @@ def _with_predictions(
     for name in _ADDED:
         table = table.append_column(f"{PREDICTED}{name}", said[name])
     return table
-
-
-def days(fragment: Fragment, table: pa.Table, column: str) -> pa.Array:
-    """Return the day of each row as text, null where it has none: 2026-11-25.
-
-    A time is a timestamp, a date, or a number of seconds, milli-, micro- or nanoseconds since
-    1970, as text too, and its day that of UTC; or it is text that begins with the day.
-
-    Raises:
-        DataError: there is no such column, or it is of another type.
-
-    """
-    if column not in table.column_names:
-        raise DataError(fragment.path, None, f"has no column {column!r} to take the day from.")
-    times = table.column(column).combine_chunks()
-    if pa.types.is_dictionary(times.type):
-        times = times.dictionary_decode()
-    kind = times.type
-    if _is_text(kind):
-        return _days_said(times)
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return _days_of(times.cast(pa.timestamp("s"), safe=False).cast(pa.int64()))
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind):
-        return _days_of(_seconds(times.cast(pa.float64(), safe=False)))
-    raise DataError(fragment.path, None, f"{column!r} is {kind}, which is no time.")
-
-
-def _days_said(texts: pa.Array) -> pa.Array:
-    start = pc.utf8_slice_codeunits(texts, 0, 10).cast(pa.string())
-    is_number = pc.match_substring_regex(texts, r"^\d{9,19}(\.\d*)?$")
-    numbers = _where(is_number, texts).cast(pa.float64())
-    is_day = pc.match_substring_regex(start, r"^\d{4}-\d{2}-\d{2}$")
-    return pc.if_else(is_day, start, _days_of(_seconds(numbers)))
-
-
-def _seconds(numbers: pa.Array) -> pa.Array:
-    for _ in range(3):  # from milli-, micro- or nanoseconds down to seconds
-        beyond = pc.greater(pc.abs(numbers), _LAST_DAY)
-        numbers = pc.if_else(beyond, pc.divide(numbers, 1000), numbers)
-    return pc.floor(numbers)
-
-
-def _days_of(seconds: pa.Array) -> pa.Array:
-    in_range = pc.and_(pc.greater_equal(seconds, _FIRST_DAY), pc.less_equal(seconds, _LAST_DAY))
-    whole = _where(in_range, seconds).cast(pa.int64())
-    return whole.cast(pa.timestamp("s")).cast(pa.date32()).cast(pa.string())
-
-
-def _where(mask: pa.Array, values: pa.Array) -> pa.Array:
-    """Return values, null where the mask does not hold."""
-    return pc.if_else(mask, values, pa.scalar(None, values.type))
 
 
 class _Tally:
