@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from router_ml.artifact import Artifact, find_artifact, load_artifact
 from router_ml.catalog import Catalog
 from router_ml.chat import read_chat
+from router_ml.chunks import chunks
 from router_ml.classifier import Classifier
 from router_ml.conversations import Conversations
 from router_ml.decider import NOTHING, Decider
@@ -117,9 +118,8 @@ class Router:
             tags: what the caller says of all of them; a payload's `metadata` speaks of one.
 
         """
-        waiting = iter(requests)
-        chunks = iter(lambda: list(islice(waiting, _CHUNK)), [])
-        return [decision for chunk in chunks for decision in self._route_chunk(chunk, tags)]
+        decided = (self._route_chunk(chunk, tags) for chunk in chunks(requests, _CHUNK))
+        return [*chain.from_iterable(decided)]
 
     def _route_chunk(self, requests: Sequence[Any], tags: Tags | None) -> Iterator[Decision]:
         reads = [read_chat(request) for request in requests]

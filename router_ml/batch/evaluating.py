@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from router_ml.batch.engines import Engine
 from router_ml.batch.fragments import Fragment
-from router_ml.batch.rows import Part, Rows, Source, chunks, run
+from router_ml.batch.rows import CHUNK, Part, Rows, Source, run
 from router_ml.batch.run import make_engine
+from router_ml.chunks import chunks
 from router_ml.errors import DataError, EvaluationError
 from router_ml.evaluation.counting import count
 from router_ml.evaluation.evidence import Panel
@@ -52,7 +53,7 @@ class _Counting:
 
         def tallies() -> Iterator[Tally]:
             nonlocal used
-            for chunk in chunks(self._labelled(rows)):
+            for chunk in chunks(self._labelled(rows), CHUNK):
                 used += len(chunk)
                 evidence = self._panel.hear(chunk)
                 catalog = self._panel.router.catalog

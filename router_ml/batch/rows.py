@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
@@ -137,10 +136,3 @@ def run(
         done(part.rows)
         if part.found is not None:
             yield part.found
-
-
-def chunks(rows: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
-    """Yield rows so many at a time."""
-    waiting = iter(rows)
-    while chunk := list(islice(waiting, size)):
-        yield chunk

@@ -20,8 +20,9 @@ import numpy as np
 
 from router_ml.batch.engines import Engine
 from router_ml.batch.fragments import Fragment
-from router_ml.batch.rows import CHUNK, Part, Rows, Source, chunks, run
+from router_ml.batch.rows import CHUNK, Part, Rows, Source, run
 from router_ml.batch.run import make_engine
+from router_ml.chunks import chunks
 from router_ml.errors import DataError
 from router_ml.evaluation.judging import Judge, JudgedRow, LogRow
 from router_ml.evaluation.rows import NONE

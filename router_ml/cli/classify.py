@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
+from router_ml.chunks import chunks
 from router_ml.cli.console import needs, one_sentence
 from router_ml.cli.files import json_lines, open_sink
 from router_ml.cli.options import (
@@ -115,7 +115,7 @@ def _classify(router: Router, files: list[Path], mapping: Mapping, sink: BinaryI
 
     rows = (row for path in files for row in scan(path, mapping))
     bad = 0
-    while chunk := list(islice(rows, _CHUNK)):
+    for chunk in chunks(rows, _CHUNK):
         answers = _classify_chunk(router, chunk, name_files=len(files) > 1)
         sink.writelines(json_lines(answers))
         bad += sum("error" in answer for answer in answers)

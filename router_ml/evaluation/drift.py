@@ -14,7 +14,6 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from router_ml.chunks import chunks
 from router_ml.errors import DataError
 from router_ml.evaluation.embeddings import Embedder
 from router_ml.evaluation.judging import Judge, JudgedRow, LogRow
@@ -146,7 +146,7 @@ def _absolute(path: Path | str) -> bytes:
 def profile(judge: Judge, rows: Iterable[JudgedRow]) -> Profile:
     """Keep of a log what it is compared by."""
     found = Profile()
-    for chunk in _chunks(rows):
+    for chunk in chunks(rows, _CHUNK):
         found.add(chunk, [judge.decide(row) for row in chunk])
     return found
 
@@ -154,17 +154,11 @@ def profile(judge: Judge, rows: Iterable[JudgedRow]) -> Profile:
 def compare(judge: Judge, rows: Iterable[JudgedRow], known: Known, most: int) -> Later:
     """Keep of a later log what it is compared by, and which of its rows are new."""
     found = Later(Profile(), NewRows(most))
-    for chunk in _chunks(rows):
+    for chunk in chunks(rows, _CHUNK):
         decisions = [judge.decide(row) for row in chunk]
         found.profile.add(chunk, decisions)
         found.new.add(chunk, decisions, known)
     return found
-
-
-def _chunks(rows: Iterable[JudgedRow]) -> Iterator[list[JudgedRow]]:
-    waiting = iter(rows)
-    while chunk := list(islice(waiting, _CHUNK)):
-        yield chunk
 
 
 def measure_drift(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from router_ml.chunks import chunks
 from router_ml.decider import NOTHING, Decider
 from router_ml.examples import read_rows, request_of
 from router_ml.policy import Fact
@@ -78,8 +79,7 @@ class Judge:
 
     def judge_rows(self, rows: Iterable[LogRow]) -> Iterator[JudgedRow]:
         """Judge rows, in chunks, in their order."""
-        waiting = iter(rows)
-        while chunk := list(islice(waiting, _CHUNK)):
+        for chunk in chunks(rows, _CHUNK):
             yield from self._judge_chunk(chunk)
 
     def _judge_chunk(self, chunk: Sequence[LogRow]) -> Iterator[JudgedRow]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from router_ml.chunks import chunks
 from router_ml.errors import DataError
 from router_ml.evaluation.costs import tokens_of
 from router_ml.examples import Example, example_of
@@ -200,9 +200,7 @@ class RowReader:
                 that is no labelled request or has an unknown label.
 
         """
-        rows = self._rows()
-        while chunk := list(islice(rows, size)):
-            yield chunk
+        yield from chunks(self._rows(), size)
 
     def _rows(self) -> Iterator[Row]:
         for file, path in enumerate(self.files):
