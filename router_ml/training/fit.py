@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from router_ml.errors import RecipeError
 from router_ml.request import ModelText
 from router_ml.training.encoders import Embeddings, Encoder, encode, make_encoder
 from router_ml.training.heads import Array, Head, fit_head
+from router_ml.training.illustrating import Illustrated, illustrate
 from router_ml.training.planting import plant
 from router_ml.training.prepare import Data
 from router_ml.training.progress import Progress, silent
 from router_ml.training.recipe import Recipe
+
+Targets = NDArray[np.float32]
 
 
 class Fitted(NamedTuple):
@@ -46,11 +51,7 @@ def fit(recipe: Recipe, data: Data, scratch: Path, progress: Progress) -> Fitted
         progress: told of rows as they are done.
 
     """
-    rows = data.split.train
-    texts, targets, weights = data.texts(rows), data.targets[rows], data.weights[rows]
-    planted = plant(texts, targets, recipe.data.planted, recipe.seed)
-    texts += planted.texts
-    targets, weights = (np.concatenate([a, a[planted.rows]]) for a in (targets, weights))
+    texts, targets, weights = _learned_from(recipe, data)
     passes = recipe.encoder.passes
     with (progress if passes else silent)("Training the encoder", len(texts) * passes) as done:
         encoder = make_encoder(
@@ -63,6 +64,33 @@ def fit(recipe: Recipe, data: Data, scratch: Path, progress: Progress) -> Fitted
         head = fit_head(recipe.head, embeddings, targets, weights, data.single_label, recipe.seed)
         done(1)
     return Fitted(encoder, head, scratch)
+
+
+def _learned_from(recipe: Recipe, data: Data) -> tuple[list[ModelText], Targets, Targets]:
+    """Return texts, targets and weights of the rows for learning and of those made from them."""
+    rows = data.split.train
+    texts, targets, weights = data.texts(rows), data.targets[rows], data.weights[rows]
+    planted = plant(texts, targets, recipe.data.planted, recipe.seed)
+    illustrated = _illustrate(recipe, data, texts, targets)
+    made_from = np.concatenate([planted.rows, illustrated.rows])
+    texts = [*texts, *planted.texts, *illustrated.texts]
+    targets = np.concatenate([targets, targets[planted.rows], illustrated.targets])
+    return texts, targets, np.concatenate([weights, weights[made_from]])
+
+
+def _illustrate(
+    recipe: Recipe, data: Data, texts: Sequence[ModelText], targets: Targets
+) -> Illustrated:
+    share, seed = recipe.data.illustrated, recipe.seed
+    if not share:
+        return Illustrated.none(targets)
+    missing = {"vision", "math"} - set(data.labels)
+    if missing:
+        raise RecipeError(
+            f"`illustrated` needs the labels math and vision: {sorted(missing)[0]!r} is missing."
+        )
+    vision, formal = data.labels.index("vision"), data.labels.index("math")
+    return illustrate(texts, targets, vision, formal, share, seed)
 
 
 def _encode(

@@ -40,6 +40,8 @@ class DataRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         min_examples: fewer rows than this of a label are an error.
         planted: rows to add to those learned from, as a share of them: requests at the
             head or the tail of texts that carry no label. Never measured on.
+        illustrated: rows to add likewise: requests in English or Chinese, maths problems more
+            often than others, with words put in that point at a figure; they carry `vision`.
         scrub: a country (US, DE …), to learn from rows without their e-mail addresses, phone
             numbers as they are dialled there, keys and card numbers; "": from rows as they are.
         weights: glob over `source` -> weight of its rows in training; the first match.
@@ -58,6 +60,7 @@ class DataRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     same_group: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.6
     min_examples: Annotated[int, msgspec.Meta(ge=2)] = 8
     planted: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    illustrated: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     scrub: str = ""
     weights: dict[str, float] = {}
 
