@@ -395,3 +395,9 @@ def test_a_foreign_directory_is_not_replaced(tmp_path):
     with pytest.raises(TrainingError, match="not replaced"):
         train(recipe_for(path), tmp_path / "mine")
     assert (tmp_path / "mine" / "diary.txt").exists()
+
+
+def test_only_equal_rows_are_duplicates_where_a_recipe_says_so(tmp_path):
+    path = write_rows(tmp_path / "rows.jsonl")
+    data = DataRecipe((str(path),), near_duplicate=1, same_group=1)
+    assert train(Recipe(data=data), tmp_path / "mine").parity < 1e-4

@@ -18,6 +18,8 @@ from router_ml.examples import Example
 from router_ml.request import ModelText
 
 _PERMUTATIONS, _SHINGLE = 64, 5
+_STRICTEST = 0.95
+"""The hashing divides a sketch into two bands at least; what it finds is compared exactly."""
 _FOLD = re.compile(r"[\W\d_]+")
 
 
@@ -105,13 +107,17 @@ def number_duplicates(
     return found
 
 
+def _empty_index(threshold: float) -> MinHashLSH:
+    return MinHashLSH(threshold=min(threshold, _STRICTEST), num_perm=_PERMUTATIONS)
+
+
 class _Index:
     """Sketches by which to tell whether one is near."""
 
     def __init__(self, near: float, sketches: Sequence[MinHash]) -> None:
         self.near = near
         self.sketches: list[MinHash] = []
-        self.index = MinHashLSH(threshold=near, num_perm=_PERMUTATIONS)
+        self.index = _empty_index(near)
         for sketch in sketches:
             self.add(sketch)
 
@@ -133,7 +139,7 @@ class _Grouping:
 
     def __init__(self, near: float, same_group: float, avoid: _Index) -> None:
         self.near, self.same_group, self.avoid = near, same_group, avoid
-        self.index = MinHashLSH(threshold=same_group, num_perm=_PERMUTATIONS)
+        self.index = _empty_index(same_group)
         self.sketches: list[MinHash] = []
         self.kept: list[Example] = []
         self.groups: list[int] = []
