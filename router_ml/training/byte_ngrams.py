@@ -33,6 +33,11 @@ asks for something else than in its middle.
 """
 
 _EXACT, _MULTIPLIER_LIMIT = 1 << 24, 8191
+_APART = 1 << 16
+"""By how much the graph sets apart what a separator or a zero ends from what comes before.
+
+More than a text has bytes, above the bits of both views, and 2**15 zeros of it fit in int32.
+"""
 
 
 class Ngrams(NamedTuple):
@@ -182,15 +187,16 @@ def graph(
         `bytes` uint8 [batch, 1, length] -> `embedding` float32
         [batch, hidden + segments * width]: the layer, then what it was computed from,
         since a head for other labels needs what this one may have thrown away. A row is
-        the turn, then, if there is any, 0x1E and the context; zeros fill up.
+        the turn, then, if there is any, 0x1E and the context; zeros fill up. It has no
+        other 0x1E or zero, and fewer than 2 ** 15 bytes.
 
     """
-    nodes = [*_hash_nodes(ngrams), *_segment_nodes(ngrams.edges)]
     columns = table.shape[1] - (scale is not None)
     normal_nodes, normal_tensors = (
         _unit_lengths(members, columns) if scale is None else _given_lengths(scale)
     )
-    nodes += [*_pool_nodes(), *normal_nodes, *_layer_nodes(layer is not None)]
+    nodes = [*_hash_nodes(ngrams), *_segment_nodes(), *_pool_nodes()]
+    nodes += [*normal_nodes, *_layer_nodes(layer is not None)]
     width = ngrams.segments * columns + (layer[0].shape[1] if layer else 0)
     inputs = [helper.make_tensor_value_info("bytes", TensorProto.UINT8, ["batch", 1, "length"])]
     outputs = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", width])]
@@ -205,62 +211,49 @@ def graph(
 
 
 def _hash_nodes(ngrams: Ngrams) -> list[onnx.NodeProto]:
-    """Bytes -> ids; a byte of the context is looked up 256 places further on."""
+    """Bytes -> what is known of each, int32 [batch, 1, length], and ids [batch, orders, length]."""
     node = helper.make_node
-    (_, views, longest), before = ngrams.multipliers.shape, ngrams.before
-    view_nodes = [node("Gather", ["fold", "symbol"], ["folded" if views > 1 else "views"])]
-    if views > 1:
-        view_nodes += [
-            node("Gather", ["shape", "symbol"], ["shaped"]),
-            node("Concat", ["folded", "shaped"], ["views"], axis=1),
-        ]
+    longest, before = ngrams.multipliers.shape[2], ngrams.before
     return [
         node("Cast", ["bytes"], ["byte"], to=TensorProto.INT32),
-        node("Gather", ["separator", "byte"], ["separates"]),
-        node("CumSum", ["separates", "length_axis"], ["separated"]),
-        node("Min", ["separated", "one_alphabet"], ["context_offset"]),
-        node("Add", ["byte", "context_offset"], ["symbol"]),
-        *view_nodes,
+        node("Gather", ["byte_facts", "byte"], ["facts"]),
+        node("BitwiseAnd", ["facts", "view_bits"], ["view_bytes"]),
+        node("Cast", ["view_bytes"], ["views"], to=TensorProto.FLOAT),
         node("Conv", ["views", "multipliers"], ["hash"], pads=[before, longest - 1 - before]),
         node("Cast", ["hash"], ["whole_hash"], to=TensorProto.INT32),
         node("BitwiseAnd", ["whole_hash", "id_mask"], ["ids"]),
     ]
 
 
-def _segment_nodes(edges: Sequence[int]) -> list[onnx.NodeProto]:
-    """Symbols -> which positions count in each segment, uint8 [batch, 1, segments, length]."""
+def _segment_nodes() -> list[onnx.NodeProto]:
+    """Facts -> which positions count in each segment, uint8 [batch, segments, length].
+
+    A position's place is how many bytes of its turn there are up to it; beyond the turn,
+    `_APART` less for each end before it. Every segment is what is near enough to one place.
+    """
     node = helper.make_node
-    nodes = [
-        node("Gather", ["turn_symbol", "symbol"], ["in_turn"]),
-        node("Gather", ["context_symbol", "symbol"], ["context"]),
-        node("Cast", ["in_turn"], ["turn"], to=TensorProto.BOOL),
-    ]
-    if edges:  # compared and masked together: each operator costs half a microsecond
-        near = [f"within_{edge}" for edge in edges]
-        nodes += [
-            node("CumSum", ["in_turn", "length_axis"], ["from_head"]),
-            node("CumSum", ["in_turn", "length_axis"], ["from_tail"], reverse=1),
-            node("Concat", ["from_head", "from_tail"], ["from_ends"], axis=1),
-            *(node("Less", ["from_ends", f"beyond_{e}"], [f"within_{e}"]) for e in edges),
-            node("Concat", near, ["near_ends"], axis=1),
-            node("And", ["near_ends", "turn"], ["ends"]),
-        ]
     return [
-        *nodes,
-        node("Concat", ["turn", "context", *(["ends"] if edges else [])], ["segments"], axis=1),
-        node("Cast", ["segments"], ["counts_in"], to=TensorProto.UINT8),
-        node("Unsqueeze", ["counts_in", "orders_axis"], ["membership"]),
+        node("Min", ["facts", "one"], ["step"]),
+        node("CumSum", ["step", "length_axis"], ["place"]),
+        node("ReduceMax", ["place", "length_axes"], ["turn_length"]),  # negative without a turn
+        node("Add", ["turn_length", "centre_from_end"], ["moving_centre"]),
+        node("Max", ["moving_centre", "least_centre"], ["centre"]),
+        node("Sub", ["place", "centre"], ["from_centre"]),
+        node("Abs", ["from_centre"], ["distance"]),
+        node("Less", ["distance", "radius"], ["is_member"]),
+        node("Cast", ["is_member"], ["membership"], to=TensorProto.UINT8),
     ]
 
 
 def _pool_nodes() -> list[onnx.NodeProto]:
-    """Ids -> sums of table rows over each segment: a product of integer matrices."""
+    """Ids -> sums of table rows over each segment: one product of integer matrices."""
     node = helper.make_node
     return [
-        node("Gather", ["table", "ids"], ["rows"]),
-        node("MatMulInteger", ["membership", "rows"], ["sums"]),
-        node("Cast", ["sums"], ["order_sums"], to=TensorProto.FLOAT),
-        node("ReduceSum", ["order_sums", "orders_axis"], ["pooled"], keepdims=0),
+        node("Tile", ["membership", "orders"], ["memberships"]),
+        node("Reshape", ["ids", "in_a_row"], ["all_ids"]),
+        node("Gather", ["table", "all_ids"], ["rows"]),
+        node("MatMulInteger", ["memberships", "rows"], ["sums"]),
+        node("Cast", ["sums"], ["pooled"], to=TensorProto.FLOAT),
     ]
 
 
@@ -306,27 +299,41 @@ def _layer_nodes(layer: bool) -> list[onnx.NodeProto]:
 
 
 def _tensors(ngrams: Ngrams, table: NDArray[np.int8]) -> dict[str, NDArray]:
-    separator = np.zeros(256, np.int32)
-    separator[SEPARATOR] = 256
+    orders, views, _ = ngrams.multipliers.shape
+    shift = 256 ** np.arange(views)[:, None]  # where a view lies in a byte's facts
     return {
-        "separator": separator,
-        "length_axis": np.array(2, np.int64),
-        "one_alphabet": np.array(256, np.int32),
-        "fold": np.tile(fold_table(), 2),
-        **({"shape": np.tile(shape_table(), 2)} if ngrams.multipliers.shape[1] > 1 else {}),
-        "multipliers": ngrams.multipliers,
+        "byte_facts": _byte_facts(),
+        "view_bits": (255 * shift).astype(np.int32),
+        "multipliers": (ngrams.multipliers / shift).astype(np.float32),
         "id_mask": np.array((1 << ngrams.table_bits) - 1, np.int32),
+        "one": np.array(1, np.int32),
+        "length_axis": np.array(2, np.int64),
+        "length_axes": np.array([2], np.int64),
+        **_segment_tensors(ngrams.edges),
+        "orders": np.array([1, 1, orders], np.int64),
+        "in_a_row": np.array([0, -1], np.int64),
         "table": table,
-        "turn_symbol": _symbols(1).astype(np.int32),
-        "context_symbol": _symbols(257),
-        **{f"beyond_{edge}": np.array(edge + 1, np.int32) for edge in ngrams.edges},
-        "orders_axis": np.array([1], np.int64),
     }
 
 
-def _symbols(first: int) -> NDArray[np.bool_]:
-    """Mark the 255 symbols from `first` on, but for the separator: those of a text."""
-    marked = np.zeros(512, np.bool_)
-    marked[first : first + 255] = True
-    marked[[SEPARATOR, 256 + SEPARATOR]] = False
-    return marked
+def _byte_facts() -> NDArray[np.int32]:
+    """Return both views of each byte in one number; of what ends a text, -`_APART` alone.
+
+    Both, needed or not: so the graphs of two encoders can share what they know of bytes.
+    """
+    fold, shape = _VIEWS.astype(np.int32)
+    return np.where(fold > 0, fold + 256 * shape, -_APART).astype(np.int32)
+
+
+def _segment_tensors(edges: Sequence[int]) -> dict[str, NDArray]:
+    """Return each segment's centre, from the turn's end on or fixed, and its radius.
+
+    A centre is `turn length + centre_from_end`, but `least_centre` at least.
+    """
+    fixed = -(1 << 30)
+    after = _APART // 4 + 1 - _APART  # of the context: it begins one beyond the separator
+    spans = [(fixed, _APART // 2, _APART // 2), (after, after, _APART // 4 + 1)]
+    for edge in edges:
+        spans += [(fixed, 0, edge + 1), (0, 0, edge)]
+    columns = np.array(spans, np.int32).T[:, :, None]
+    return dict(zip(("centre_from_end", "least_centre", "radius"), columns, strict=True))
