@@ -94,7 +94,7 @@ class Classifier:
 
     def probabilities(self, text: ModelText) -> list[float]:
         """Return the calibrated probability of each label, in [0, 1]."""
-        row: list[float] = self._run([OUTPUT], self._feed((text,)))[0][0].tolist()
+        row: list[float] = self._run([OUTPUT], self._feed((text,)))[0].tolist()[0]
         return row
 
     def probabilities_many(self, texts: Sequence[ModelText]) -> Probabilities:
@@ -136,7 +136,8 @@ class Classifier:
             holding = self.labels[best : best + 1] if row[best] >= thresholds[best] else ()
         else:
             holding = tuple(compress(self.labels, map(ge, row, thresholds)))
-        return Prediction(holding, dict(zip(self.labels, row, strict=True)))
+        # `strict` costs as much as the rest, and the graph's width was compared when it was loaded.
+        return Prediction(holding, dict(zip(self.labels, row)))  # noqa: B905
 
 
 def check_replay(artifact: Artifact, difference: float) -> None:
@@ -188,7 +189,7 @@ def feed_bytes(texts: Sequence[ModelText]) -> Feed:
     """Pack texts as uint8 [batch, 1, longest]: turn, 0x1E and context if any, zeros."""
     if len(texts) == 1:
         row = byte_row(texts[0])
-        return {"bytes": np.frombuffer(row, np.uint8).reshape(1, 1, -1)}
+        return {"bytes": np.ndarray((1, 1, len(row)), np.uint8, row)}
     rows = [byte_row(text) for text in texts]
     length = max(map(len, rows))
     packed = b"".join(row.ljust(length, b"\0") for row in rows)

@@ -45,7 +45,8 @@ class Settled(NamedTuple):
             p = probabilities.get(label)
             if p is not None:
                 sure = p if holds else 1 - p
-                confidence = min(confidence, sure)
+                if sure < confidence:  # noqa: PLR1730 - `min` takes twice as long
+                    confidence = sure
         return confidence
 
 

@@ -8,8 +8,8 @@ records: a change here that alters any text must raise it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, AnyStr, NamedTuple
 
 TEXT_VERSION = 2
 
@@ -297,24 +297,30 @@ def _clip(text: str, budget: int) -> tuple[bytes, bool]:
     `budget` bytes are read, and no more characters encoded, be the text 1 kB or 10 MB.
     """
     if len(text) > budget:
-        return _sample(text, len(text)), True
+        return _sample(text), True
     data = _encode(text)
-    return (data, False) if len(data) <= budget else (_sample(data, len(data)), True)
+    return (data, False) if len(data) <= budget else (_sample(data), True)
 
 
-def _sample(text: str | bytes, length: int) -> bytes:
+def _sample(text: str | bytes) -> bytes:
     """Cut head, windows and tail; positions count characters of a str, bytes of bytes."""
-    gap = (length - 2 * HEAD - WINDOW) / (WINDOWS + 1)
-    starts = (int(HEAD + gap * number) for number in range(1, WINDOWS + 1))
-    slices = (text[:HEAD], *(text[at : at + WINDOW] for at in starts), text[-HEAD:])
-    sizes = (HEAD, *([WINDOW] * WINDOWS), HEAD)
-    head, *windows, tail = (
-        _encode(piece)[:size] if isinstance(piece, str) else piece
-        for piece, size in zip(slices, sizes, strict=True)
-    )
-    if isinstance(text, str):  # the tail of a slice, not its beginning, ends the text
-        tail = _encode(text[-HEAD:])[-HEAD:]
-    return b"\n".join((head, *windows, tail))
+    if isinstance(text, bytes):
+        return b"\n".join(_slices(text))
+    if text.isascii():  # as most are: of one byte a character, so that no piece is too long
+        return _encode("\n".join(_slices(text)))
+    *rest, tail = map(_encode, _slices(text))
+    sizes = (HEAD, *([WINDOW] * WINDOWS))
+    pieces = (piece[:size] for piece, size in zip(rest, sizes, strict=True))
+    return b"\n".join((*pieces, tail[-HEAD:]))  # the tail's end ends the text
+
+
+def _slices(text: AnyStr) -> Iterator[AnyStr]:
+    yield text[:HEAD]
+    gap = (len(text) - 2 * HEAD - WINDOW) / (WINDOWS + 1)
+    for number in range(1, WINDOWS + 1):
+        start = int(HEAD + gap * number)
+        yield text[start : start + WINDOW]
+    yield text[-HEAD:]
 
 
 def _encode(text: str) -> bytes:
