@@ -228,8 +228,9 @@ def _hash_nodes(ngrams: Ngrams) -> list[onnx.NodeProto]:
 def _segment_nodes() -> list[onnx.NodeProto]:
     """Facts -> which positions count in each segment, uint8 [batch, segments, length].
 
-    A position's place is how many bytes of its turn there are up to it; beyond the turn,
-    `_APART` less for each end before it. Every segment is what is near enough to one place.
+    A position's place is how many bytes of text there are up to it, less `_APART` for each
+    separator or zero: 1 is where the turn begins, and all beyond it is far below. Every
+    segment is what lies near one place, so that one comparison finds them all.
     """
     node = helper.make_node
     return [
@@ -249,8 +250,8 @@ def _pool_nodes() -> list[onnx.NodeProto]:
     """Ids -> sums of table rows over each segment: one product of integer matrices."""
     node = helper.make_node
     return [
-        node("Tile", ["membership", "orders"], ["memberships"]),
-        node("Reshape", ["ids", "in_a_row"], ["all_ids"]),
+        node("Tile", ["membership", "once_an_order"], ["memberships"]),
+        node("Flatten", ["ids"], ["all_ids"], axis=1),
         node("Gather", ["table", "all_ids"], ["rows"]),
         node("MatMulInteger", ["memberships", "rows"], ["sums"]),
         node("Cast", ["sums"], ["pooled"], to=TensorProto.FLOAT),
@@ -310,8 +311,7 @@ def _tensors(ngrams: Ngrams, table: NDArray[np.int8]) -> dict[str, NDArray]:
         "length_axis": np.array(2, np.int64),
         "length_axes": np.array([2], np.int64),
         **_segment_tensors(ngrams.edges),
-        "orders": np.array([1, 1, orders], np.int64),
-        "in_a_row": np.array([0, -1], np.int64),
+        "once_an_order": np.array([1, 1, orders], np.int64),
         "table": table,
     }
 
@@ -326,14 +326,16 @@ def _byte_facts() -> NDArray[np.int32]:
 
 
 def _segment_tensors(edges: Sequence[int]) -> dict[str, NDArray]:
-    """Return each segment's centre, from the turn's end on or fixed, and its radius.
+    """Return where each segment is: what is nearer to its centre than its radius.
 
-    A centre is `turn length + centre_from_end`, but `least_centre` at least.
+    A centre moves with the turn's length, `centre_from_end` beyond it, but stays at
+    `least_centre` where there is no turn, or if the first is far below all places.
     """
-    fixed = -(1 << 30)
-    after = _APART // 4 + 1 - _APART  # of the context: it begins one beyond the separator
-    spans = [(fixed, _APART // 2, _APART // 2), (after, after, _APART // 4 + 1)]
+    stays, half, quarter = -(1 << 30), _APART // 2, _APART // 4
+    context = quarter + 1 - _APART  # so that it begins one beyond the separator
+    segments = [(stays, half, half), (context, context, quarter + 1)]
     for edge in edges:
-        spans += [(fixed, 0, edge + 1), (0, 0, edge)]
-    columns = np.array(spans, np.int32).T[:, :, None]
+        head, tail = (stays, 0, edge + 1), (0, 0, edge)
+        segments += [head, tail]
+    columns = np.array(segments, np.int32).T[:, :, None]
     return dict(zip(("centre_from_end", "least_centre", "radius"), columns, strict=True))
