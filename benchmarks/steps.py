@@ -58,7 +58,7 @@ def steps(router: Router, text: str) -> list[float]:
         lambda: classifier._run([OUTPUT], fed),
         raw[0].tolist,
         lambda: classifier.predict(row, classifier.thresholds),
-        lambda: router._decide(prediction),
+        lambda: router.decider(prediction),
         lambda: router.route(text),
     ]
     return [time_us(call) for call in calls]
