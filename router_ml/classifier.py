@@ -136,7 +136,7 @@ class Classifier:
             holding = self.labels[best : best + 1] if row[best] >= thresholds[best] else ()
         else:
             holding = tuple(compress(self.labels, map(ge, row, thresholds)))
-        # `strict` costs as much as the rest, and the graph's width was compared when it was loaded.
+        # `strict` takes half as long again; the graph's width was compared when it was loaded.
         return Prediction(holding, dict(zip(self.labels, row)))  # noqa: B905
 
 

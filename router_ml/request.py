@@ -308,10 +308,11 @@ def _sample(text: str | bytes) -> bytes:
         return b"\n".join(_slices(text))
     if text.isascii():  # as most are: of one byte a character, so that no piece is too long
         return _encode("\n".join(_slices(text)))
-    *rest, tail = map(_encode, _slices(text))
+    *rest, tail = [piece.encode("utf-8", "replace") for piece in _slices(text)]
     sizes = (HEAD, *([WINDOW] * WINDOWS))
-    pieces = (piece[:size] for piece, size in zip(rest, sizes, strict=True))
-    return b"\n".join((*pieces, tail[-HEAD:]))  # the tail's end ends the text
+    pieces = [piece[:size] for piece, size in zip(rest, sizes, strict=True)]
+    whole = b"\n".join((*pieces, tail[-HEAD:]))  # the tail's end ends the text
+    return whole.translate(CLEAN)
 
 
 def _slices(text: AnyStr) -> Iterator[AnyStr]:
