@@ -12,10 +12,9 @@ from rich.text import Text
 
 from router_ml.catalog import Catalog
 from router_ml.request import read_request
-from router_ml.router import Router
 from router_ml.types import Decision
 
-if TYPE_CHECKING:  # a decision is shown without loading what evaluates and labels
+if TYPE_CHECKING:  # help is shown without the router, a decision without what evaluates and labels
     from router_ml.batch import Progress
     from router_ml.evaluation import Evaluation
     from router_ml.evaluation.contest import Score
@@ -23,6 +22,7 @@ if TYPE_CHECKING:  # a decision is shown without loading what evaluates and labe
     from router_ml.evaluation.latency import Bench
     from router_ml.evaluation.sections import Section
     from router_ml.labelling.merge import Merged
+    from router_ml.router import Router
 
 # Paths, labels, routes and models are printed as they are: "[x]" in one is no markup of ours.
 out = Console(markup=False, emoji=False)

@@ -25,7 +25,27 @@ def loaded_by(*arguments):
     return {line.rpartition("|")[2].strip() for line in lines}
 
 
-@pytest.mark.parametrize("command", [["--help"], ["route", "2+2"], ["catalog"], ["info"]])
+HELP = """
+import sys
+from typer.main import get_command
+from typer.testing import CliRunner
+from router_ml.cli import app
+for command in ([], *([name] for name in get_command(app).commands)):
+    run = CliRunner().invoke(app, [*command, "--help"])
+    assert "Usage:" in run.output, run.output
+print(*sys.modules)
+"""
+
+
+def test_help_loads_nothing_that_decides():
+    command = [sys.executable, "-c", HELP]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert {"router_ml.cli.commands", "router_ml.tables"} <= loaded
+    assert not loaded & {"numpy", "onnxruntime", "router_ml.router", "router_ml.classifier"}
+
+
+@pytest.mark.parametrize("command", [["route", "2+2"], ["catalog"], ["info"]])
 def test_a_command_loads_what_it_needs_alone(command):
     loaded = loaded_by(*command)
     assert "router_ml.router" in loaded

@@ -8,7 +8,6 @@ import typer
 
 from router_ml.cli.console import one_sentence, print_json
 from router_ml.cli.options import ArtifactOption, CatalogOption, JsonOption, PolicyOption
-from router_ml.router import Router
 from router_ml.tables import show_bench
 
 
@@ -21,6 +20,7 @@ def bench(
 ) -> None:
     """Measure how fast this machine decides: one at a time, in batches, from a cold start."""
     from router_ml.evaluation.latency import bench as measure
+    from router_ml.router import Router
 
     with one_sentence():
         found = measure(Router.load(artifact, policy=policy, catalog=catalog), calls)

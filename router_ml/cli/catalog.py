@@ -12,7 +12,6 @@ from router_ml.cli.console import one_sentence, print_json, warn
 from router_ml.cli.options import ArtifactOption, CatalogOption, JsonOption, PolicyOption
 from router_ml.policy import Policy
 from router_ml.problems import find_problems, find_unreachable
-from router_ml.router import default_policy
 from router_ml.tables import show_catalog
 
 
@@ -23,6 +22,8 @@ def catalog(
     as_json: JsonOption = False,
 ) -> None:
     """Show the models by price, and all that is wrong with a policy; exit 1 if anything is."""
+    from router_ml.router import default_policy
+
     with one_sentence():
         models = Catalog.load(catalog)
         labels = load_artifact(find_artifact(artifact)).config.labels

@@ -21,11 +21,11 @@ from router_ml.cli.options import (
 from router_ml.cli.progress import batch_progress
 from router_ml.errors import BatchError, DataError
 from router_ml.request import Request
-from router_ml.router import Router
 from router_ml.types import Decision
 
 if TYPE_CHECKING:
     from router_ml.logs import Mapping, Row
+    from router_ml.router import Router
 
 _CHUNK = 4096
 
@@ -67,6 +67,7 @@ def classify(
     was stopped.
     """
     from router_ml.logs import read_mapping
+    from router_ml.router import Router
 
     with one_sentence():
         places = read_mapping(mapping or ())

@@ -8,7 +8,6 @@ import typer
 
 from router_ml.cli.console import one_sentence
 from router_ml.cli.options import ArtifactOption, CatalogOption, PolicyOption
-from router_ml.router import Router
 from router_ml.tables import out
 
 _URL = "A service that answers a posted payload with a `route`; none: ours."
@@ -22,6 +21,7 @@ def conformance(
 ) -> None:
     """Check how chats of every shape are decided on; exit 1 if any is decided otherwise."""
     from router_ml.conformance import ask_over_http, ask_router, failures, read_cases
+    from router_ml.router import Router
 
     with one_sentence():
         if url is None:

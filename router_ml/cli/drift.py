@@ -21,11 +21,11 @@ from router_ml.cli.options import (
     WorkersOption,
 )
 from router_ml.errors import DataError
-from router_ml.router import Router
 from router_ml.tables import show_section
 
 if TYPE_CHECKING:
     from router_ml.evaluation.drift import Drift, LabelDrift
+    from router_ml.router import Router
 
 _AGAINST = "An earlier log; none: the artifact's label counts."
 _NEW = "Where to write the new rows, to be labelled."
@@ -44,6 +44,8 @@ def drift(
     workers: WorkersOption = None,
 ) -> None:
     """Say whether traffic has changed: routes, confidence, what is said; and what is new."""
+    from router_ml.router import Router
+
     with one_sentence():
         if new is not None and not against:
             raise DataError(new, None, "new rows need a log to differ from: --against FILE.")

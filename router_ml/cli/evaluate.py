@@ -26,11 +26,11 @@ from router_ml.cli.options import (
 )
 from router_ml.cli.progress import progress
 from router_ml.cli.sources import catalog_source, policy_source
-from router_ml.router import Router
 from router_ml.tables import show_report
 
 if TYPE_CHECKING:
     from router_ml.evaluation import Report
+    from router_ml.router import Router
 
 VOLUME = 1_000_000  # what `make_report` takes too, which is not loaded for the sake of `--help`
 _PRINT = "-"
@@ -90,6 +90,7 @@ def evaluate(
     from router_ml.evaluation.floors import read_floor
     from router_ml.evaluation.traffic import read_shares
     from router_ml.logs import read_mapping
+    from router_ml.router import Router
 
     with one_sentence(), broken_rows(skip_broken) as broken:
         router = Router.load(artifact, policy=policy, catalog=catalog)

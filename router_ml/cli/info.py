@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import typer
 
-from router_ml.classifier import check_replay
 from router_ml.cli.console import one_sentence
 from router_ml.cli.options import ArtifactOption, CatalogOption, JsonOption, PolicyOption
 from router_ml.cli.sources import catalog_source, policy_source
-from router_ml.router import Router
 from router_ml.tables import out
+
+if TYPE_CHECKING:
+    from router_ml.router import Router
 
 
 def info(
@@ -22,6 +23,9 @@ def info(
     as_json: JsonOption = False,
 ) -> None:
     """Say what is loaded, and whether it answers here as it did where it was made."""
+    from router_ml.classifier import check_replay
+    from router_ml.router import Router
+
     with one_sentence():
         router = Router.load(artifact, policy=policy, catalog=catalog)
         rows = router.artifact.golden()

@@ -10,7 +10,6 @@ import typer
 from router_ml.artifact import find_artifact
 from router_ml.cli.console import needs, one_sentence
 from router_ml.cli.options import ArtifactOption, CatalogOption
-from router_ml.router import Router
 
 
 def litellm_config(
@@ -19,6 +18,8 @@ def litellm_config(
     catalog: CatalogOption = None,
 ) -> None:
     """Print a configuration of LiteLLM's proxy that routes by a policy."""
+    from router_ml.router import Router
+
     with one_sentence():
         with needs("litellm", "Writing LiteLLM's configuration"):
             from router_ml.integrations.litellm_config import configuration

@@ -9,7 +9,6 @@ import typer
 
 from router_ml.cli.console import one_sentence, print_json
 from router_ml.cli.options import ArtifactOption, CatalogOption, JsonOption, PolicyOption
-from router_ml.router import Router
 from router_ml.tables import show_section
 
 _BY = "The label whose probability asks for the strong model."
@@ -29,6 +28,7 @@ def outcomes(
     from router_ml.evaluation.findings import outcomes_section
     from router_ml.evaluation.outcome_evaluation import evaluate_outcomes
     from router_ml.evaluation.outcomes import read_outcomes
+    from router_ml.router import Router
 
     with one_sentence():
         router = Router.load(artifact, policy=policy, catalog=catalog)

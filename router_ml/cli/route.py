@@ -9,7 +9,6 @@ import typer
 
 from router_ml.cli.console import one_sentence, print_json
 from router_ml.cli.options import ArtifactOption, CatalogOption, JsonOption, PolicyOption
-from router_ml.router import Router
 from router_ml.tables import show_decision
 
 
@@ -21,6 +20,8 @@ def route(
     as_json: JsonOption = False,
 ) -> None:
     """Decide on one request."""
+    from router_ml.router import Router
+
     with one_sentence():
         router = Router.load(artifact, policy=policy, catalog=catalog)
         text = sys.stdin.buffer.read().decode("utf-8", "replace") if prompt == "-" else prompt

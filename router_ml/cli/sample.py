@@ -21,7 +21,6 @@ from router_ml.cli.options import (
     WorkersOption,
 )
 from router_ml.cli.progress import progress
-from router_ml.router import Router
 from router_ml.tables import out
 
 if TYPE_CHECKING:
@@ -49,6 +48,7 @@ def sample(
 ) -> None:
     """Draw rows of a log to be labelled, in one pass; the same log gives the same rows."""
     from router_ml.logs import read_mapping
+    from router_ml.router import Router
 
     with one_sentence(), broken_rows(skip_broken) as broken:
         with needs("ray", "Sampling a log"):

@@ -19,7 +19,6 @@ from router_ml.cli.options import (
 )
 from router_ml.errors import PolicyError, TargetError
 from router_ml.policy import SHIPPED_POLICY, Policy
-from router_ml.router import Router
 from router_ml.tables import show_section
 
 if TYPE_CHECKING:
@@ -56,6 +55,7 @@ def thresholds(
     from router_ml.evaluation.judging import Judge
     from router_ml.evaluation.page import section_page
     from router_ml.evaluation.policy_text import policy_with
+    from router_ml.router import Router
 
     with one_sentence():
         judge = Judge(Router.load(artifact, policy=policy, catalog=catalog))
