@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from router_ml.catalog import Catalog
+from router_ml.plurals import counted
 from router_ml.request import read_request
 from router_ml.types import Decision
 
@@ -175,12 +176,15 @@ def show_sources(evaluation: Evaluation) -> None:
 
 def show_batch(run: Progress, baseline: str, output: str) -> None:
     """Show what a run over fragments decided, how fast, and what that is worth."""
-    table = _table(f"{run.rows:,} rows in {run.fragments:,} fragments", "route", "rows", "share")
+    title = f"{counted(run.rows, 'row')} in {counted(run.fragments, 'fragment')}"
+    table = _table(title, "route", "rows", "share")
     for route, rows in sorted(run.routes.items(), key=lambda pair: -pair[1]):
         table.add_row(route, f"{rows:,}", f"{rows / run.rows:.1%}")
     out.print(table)
-    kept = f"; {run.kept:,} fragments were finished before" if run.kept else ""
-    out.print(f"{run.new_rows:,} rows in {run.seconds:,.1f} s, {run.rows_per_s:,.0f}/s{kept}.")
+    before = counted(run.kept, "fragment was", "fragments were")
+    kept = f"; {before} finished before" if run.kept else ""
+    rate = f"{run.seconds:,.1f} s, {run.rows_per_s:,.0f}/s"
+    out.print(f"{counted(run.new_rows, 'row')} in {rate}{kept}.")
     if run.baseline_cost:
         out.print(
             f"The decided models cost ${run.cost:,.2f}, {baseline} alone "
@@ -189,9 +193,10 @@ def show_batch(run: Progress, baseline: str, output: str) -> None:
             soft_wrap=True,
         )
     if run.bad:
+        side = f"{output.rstrip('/')}/_bad"
         out.print(
-            f"{run.bad:,} rows ({run.bad_share:.2%}) could not be read; {output.rstrip('/')}/_bad "
-            "says which and why.",
+            f"{counted(run.bad, 'row')} ({run.bad_share:.2%}) could not be read; {side} says "
+            "which and why.",
             soft_wrap=True,
         )
 
@@ -226,9 +231,11 @@ def show_merged(merged: Merged) -> None:
         settled = disagreement.settled
         taken = "left out" if settled is None else f"taken: {_names(settled)}"
         out.print(Text.assemble(_said(disagreement.row), "\n    ", (f"{said} ({taken})", "yellow")))
+    left_out = sum(d.settled is None for d in merged.disagreements)
     out.print(
-        f"{len(merged.rows):,} rows; {len(merged.disagreements):,} disagreements, of which "
-        f"{sum(d.settled is None for d in merged.disagreements):,} are left out."
+        f"{counted(len(merged.rows), 'row')}; "
+        f"{counted(len(merged.disagreements), 'disagreement')}, of which "
+        f"{counted(left_out, 'is', 'are')} left out."
     )
 
 

@@ -66,7 +66,7 @@ def test_what_cannot_be_judged_is_said(tmp_path):
     path = write(tmp_path / "rows.jsonl", rows)
     assert "nothing to tell apart" in check(path, code=0)["unjudged"]
     result = CliRunner().invoke(app, ["check", str(path)])
-    assert "20 rows of 1 labels (router-ml rows 20)." in result.stdout
+    assert "20 rows of 1 label (router-ml rows 20)." in result.stdout
 
 
 def test_what_nearly_leaks_is_found_with_rows_of_both_files(tmp_path):

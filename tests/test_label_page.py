@@ -135,7 +135,7 @@ def test_the_command_serves_until_it_is_interrupted(tmp_path):
     running.send_signal(signal.SIGINT)
     shown, _ = running.communicate(timeout=60)
     assert running.returncode == 0
-    assert "1 answers" in shown
+    assert "1 answer " in shown
     assert labels_in(tmp_path / "log.labels.jsonl") in ([("b",)], [("b",)] * 2)
 
 

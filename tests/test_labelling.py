@@ -351,7 +351,7 @@ def test_odd_rows_are_counted_and_shown(log):
         file.write('{"prompt": \n\n' + json.dumps({"messages": image}) + "\n")
     told = terminal(log, ["q"], "--rows", "5")
     assert "log.jsonl:37: no JSON" in told.stderr
-    assert "1 rows have parts or no words" in told.stderr
+    assert "1 row passed over, with parts or without words" in told.stderr
     assert "a sample of 5 of 36 rows" in told.stderr
     assert "0 of 5 rows" in told.stdout
 
@@ -359,8 +359,8 @@ def test_odd_rows_are_counted_and_shown(log):
 def test_one_row_and_then_none(tmp_path):
     log = tmp_path / "log.jsonl"
     log.write_text('{"prompt": "hello"}')
-    assert "1 of 1 rows" in terminal(log, ["+greeting"]).stdout
-    assert "1 of 1 rows" in terminal(log, []).stdout
+    assert "1 of 1 row" in terminal(log, ["+greeting"]).stdout
+    assert "1 of 1 row" in terminal(log, []).stdout
 
 
 def test_the_log_is_not_taken_for_the_answers(log):

@@ -264,7 +264,7 @@ def test_a_gateway_that_gave_up_may_have_been_answered(place, provider):
 def test_a_body_that_is_no_json_may_have_been_paid(place, provider):
     provider.faults["say 1"] = ["garbage"]
     result = place(models="small")
-    assert "1 answers are missing" in result.stderr
+    assert "1 answer is missing" in result.stderr
     assert len(provider.asked) == 5
     assert place.spent() > 4 * SMALL + 0.05
 
@@ -279,7 +279,7 @@ def test_a_lone_surrogate_can_be_written(place, provider):
 def test_a_response_without_an_answer_is_paid_for(place, provider):
     provider.faults["say 1"] = ["empty"]
     result = place(models="small")
-    assert "1 answers are missing" in result.stderr
+    assert "1 answer is missing" in result.stderr
     assert place.spent() == pytest.approx(5 * SMALL)
     assert place(models="small").exit_code == 0
     assert place.spent() == pytest.approx(6 * SMALL)
@@ -381,7 +381,7 @@ def test_images_are_left_out(place, provider):
     place.prompts(image, {"messages": talk, "expected": "1"})
     result = place(models="small")
     assert result.exit_code == 0
-    assert "1 rows with an image" in result.stderr
+    assert "1 row with an image" in result.stderr
     assert provider.asked == [("small", "say 1")]
 
 
@@ -406,7 +406,7 @@ def test_a_scorer_of_ones_own(place, monkeypatch):
     )
     monkeypatch.syspath_prepend(place.path)
     result = place(scorer="own_scorer:half", models="small")
-    assert "1 answers are missing" in result.stderr
+    assert "1 answer is missing" in result.stderr
     scores = [row["results"]["small"] for row in place.rows()]
     assert sum(score.get("score") == 0.5 for score in scores) == 4
     assert sum("ZeroDivisionError" in score.get("error", "") for score in scores) == 1

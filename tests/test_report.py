@@ -64,7 +64,7 @@ def test_verdict_comes_first_and_is_of_the_figures(report):
     assert "router-ml sends 83.3%" in report.verdict[0]
     assert "of 6 requests the right way" in report.verdict[0]
     assert "less than gpt-4o for everything" in sentences
-    assert "sends math to general: 1 of 1 wrong rows" in sentences
+    assert "sends math to general: 1 of 1 wrong row." in sentences
     assert "keyword rules" in sentences
     assert next(iter(msgspec.to_builtins(report))) == "verdict"
 

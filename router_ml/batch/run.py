@@ -19,6 +19,7 @@ from router_ml.batch.reading import find_columns
 from router_ml.batch.rows import Source
 from router_ml.errors import BatchError
 from router_ml.logs import Mapping, Skipped
+from router_ml.plurals import counted
 from router_ml.router import Router
 
 MOST_BAD = 0.01
@@ -215,7 +216,7 @@ def _identity(router: Router, by: str, mapping: Mapping, columns: dict[str, str]
 def _check_bad(progress: Progress, most_bad: float, output: Output) -> None:
     if progress.bad_share > most_bad:
         raise BatchError(
-            f"{progress.bad:,} of {progress.rows + progress.bad:,} rows cannot be read, "
+            f"{progress.bad:,} of {counted(progress.rows + progress.bad, 'row')} cannot be read, "
             f"{progress.bad_share:.2%} where at most {most_bad:.2%} may be; {output.uri}/_bad says "
             "which and why. What is finished stays."
         )

@@ -11,6 +11,7 @@ from router_ml.cli.console import broken_rows, err, needs, one_sentence, print_j
 from router_ml.cli.options import JsonOption, LogsArgument, MapOption, SkipOption
 from router_ml.cli.progress import progress
 from router_ml.cli.recipe import FOLDS
+from router_ml.plurals import counted
 from router_ml.tables import out, show_list
 
 if TYPE_CHECKING:
@@ -52,15 +53,17 @@ def check(
             fixes = ask(found, usual=yes)
             again = read_log(source, mapping=places, broken=lambda error: None)
             for path, count in write_fixed(again, fixes, fix, find_files(*source)):
-                err.print(f"Wrote {path}: {count:,} rows.", soft_wrap=True)
+                err.print(f"Wrote {path}: {counted(count, 'row')}.", soft_wrap=True)
         elif not found.clean:
             raise typer.Exit(1)
 
 
 def _show_findings(found: Findings) -> None:
     layouts = ", ".join(f"{name} {count:,}" for name, count in found.layouts.items())
-    out.print(f"{found.rows:,} rows of {len(found.labels)} labels ({layouts}).", soft_wrap=True)
-    out.print(f"{found.repeated:,} repeat another; training leaves them out.")
+    rows, labels = counted(found.rows, "row"), counted(len(found.labels), "label")
+    out.print(f"{rows} of {labels} ({layouts}).", soft_wrap=True)
+    repeated = counted(found.repeated, "repeats", "repeat")
+    out.print(f"{repeated} another; training keeps one of each.")
     small = [f"{name}: {count}" for name, count in found.small.items()]
     show_list("Labels with too few distinct rows to learn:", small)
     for title, some in (

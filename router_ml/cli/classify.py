@@ -20,6 +20,7 @@ from router_ml.cli.options import (
 )
 from router_ml.cli.progress import batch_progress
 from router_ml.errors import BatchError, DataError
+from router_ml.plurals import counted
 from router_ml.request import Request
 from router_ml.types import Decision
 
@@ -107,7 +108,8 @@ def _classify_lines(source: str, output: str | None, router: Router, places: Map
     with open_sink(None if output is None else Path(output)) as sink:
         bad = _classify(router, find_files(source), places, sink)
     if bad:
-        raise DataError(source, None, f"{bad} lines could not be read; each has its error.")
+        problem = f"{counted(bad, 'line')} could not be read; the output says why."
+        raise DataError(source, None, problem)
 
 
 def _classify(router: Router, files: list[Path], mapping: Mapping, sink: BinaryIO) -> int:

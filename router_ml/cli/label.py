@@ -21,6 +21,7 @@ from router_ml.cli.options import (
 from router_ml.cli.prelabel import Prelabeller, prelabel
 from router_ml.cli.progress import progress
 from router_ml.errors import DataError
+from router_ml.plurals import counted
 from router_ml.tables import out
 
 if TYPE_CHECKING:
@@ -111,10 +112,10 @@ def _questions(path: Path, most: int) -> list[Question]:
 def _show_log(path: Path, log: Log) -> None:
     for error in log.broken[:_SHOWN_BROKEN]:
         warn("skipped", error, "yellow")
-    counts = {"could not be read": len(log.broken), "have parts or no words": log.passed_over}
-    for what, rows in counts.items():
+    counts = {"unreadable": len(log.broken), "with parts or without words": log.passed_over}
+    for why, rows in counts.items():
         if rows:
-            err.print(f"{path}: {rows:,} rows {what} and are passed over.", soft_wrap=True)
+            err.print(f"{path}: {counted(rows, 'row')} passed over, {why}.", soft_wrap=True)
     if log.usable > len(log.rows):
         err.print(f"{path}: a sample of {len(log.rows):,} of {log.usable:,} rows.", soft_wrap=True)
 

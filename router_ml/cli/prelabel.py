@@ -13,6 +13,7 @@ from router_ml.cli.console import err, needs, warn
 from router_ml.cli.files import beside, write_rows
 from router_ml.cli.replay import run_replay
 from router_ml.errors import ReplayError
+from router_ml.plurals import counted
 
 if TYPE_CHECKING:
     from router_ml.labelling.answers import Labels
@@ -81,8 +82,9 @@ def _agreed(llm: Prelabeller, prepared: Prelabelling, spent: float) -> bool:
     """Say what is sent where, and what it costs; return whether the person wants that."""
     cost = prepared.cost()
     where = llm.base_url or "api.openai.com"
+    requests = counted(cost.requests, "request")
     err.print(
-        f"{cost.requests:,} requests to {llm.model} at {where}, about US${cost.expected:.4f}, "
+        f"{requests} to {llm.model} at {where}, about US${cost.expected:.4f}, "
         f"at most US${cost.most:.4f}; US${spent:.4f} of the cap of US${llm.cap_usd:g} "
         "is spent. Their texts leave this machine.",
         soft_wrap=True,

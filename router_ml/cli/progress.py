@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from router_ml.cli.console import err
+from router_ml.plurals import counted
 
 if TYPE_CHECKING:
     from router_ml import batch
@@ -51,7 +52,7 @@ def batch_progress() -> Iterator[Callable[[batch.Progress], None]]:
 def _how_far(run: batch.Progress) -> str:
     left = "" if run.seconds_left is None else f", {_duration(run.seconds_left)} left"
     return (
-        f"{run.rows:,} rows, {run.rows_per_s:,.0f}/s, "
+        f"{counted(run.rows, 'row')}, {run.rows_per_s:,.0f}/s, "
         f"${run.cost:,.2f} of ${run.baseline_cost:,.2f}{left}"
     )
 

@@ -17,6 +17,7 @@ from router_ml.cli.options import (
     names_in,
 )
 from router_ml.errors import ReplayError
+from router_ml.plurals import counted
 
 if TYPE_CHECKING:
     from router_ml.evaluation.judging import LogRow
@@ -61,7 +62,7 @@ def _sample(prompts: Path, most: int, seed: int) -> list[LogRow]:
 
     rows, left_out = sample_rows(prompts, most, seed)
     if left_out:
-        err.print(f"{left_out:,} rows with an image or audio part are left out.")
+        err.print(f"Left out: {counted(left_out, 'row')} with an image or audio part.")
     return rows
 
 
@@ -75,10 +76,8 @@ def run_replay(prepared: Replay, concurrency: int, spent: float) -> None:
     """
     _run_behind_bar(prepared, concurrency, spent)
     if failed := prepared.summary.failed:
-        raise ReplayError(
-            f"{failed:,} answers are missing; the file says why, and the same command "
-            "asks for them again."
-        )
+        missing = counted(failed, "answer is", "answers are")
+        raise ReplayError(f"{missing} missing; the file says why, and the same command asks again.")
 
 
 def _run_behind_bar(prepared: Replay, concurrency: int, spent: float) -> None:

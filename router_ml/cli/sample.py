@@ -21,6 +21,7 @@ from router_ml.cli.options import (
     WorkersOption,
 )
 from router_ml.cli.progress import progress
+from router_ml.plurals import counted
 from router_ml.tables import out
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def sample(
 
 
 def _show(found: Drawn, by: str, output: Path) -> None:
-    seen = f"{len(found.rows):,} of {found.usable:,} rows"
-    out.print(f"{seen}; {found.passed_over:,} have parts or no words and are passed over.")
+    seen = f"{len(found.rows):,} of {counted(found.usable, 'row')}"
+    out.print(f"{seen}; {found.passed_over:,} passed over, with parts or without words.")
     if by:
         parts = ", ".join(f"{stratum} {rows:,}" for stratum, rows in found.strata.items())
         out.print(f"By {by}: {parts}.", soft_wrap=True)

@@ -15,6 +15,7 @@ from router_ml.cli.console import broken_rows, needs, one_sentence
 from router_ml.cli.options import MapOption, PublicDataOption, RecipeArgument, SkipOption
 from router_ml.cli.progress import progress
 from router_ml.cli.recipe import find_recipe
+from router_ml.plurals import counted
 from router_ml.tables import out, show_contest, show_evaluations, show_list
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _show_trained(trained: Trained) -> None:
     if found is None:
         show_evaluations(trained.evaluations)
     else:
-        title = f"cross-validation: {found.folds} folds, {found.repeats} times"
+        title = f"cross-validation: {found.folds} folds, {counted(found.repeats, 'time')}"
         show_contest(found.scores, title)
         show_list("What to do next:", trained.advice)
     out.print(f"Wrote {trained.path}; the graph agrees to {trained.parity:.1e}.")

@@ -14,6 +14,7 @@ from router_ml.evaluation.sections import Grid, Section
 from router_ml.evaluation.thresholds import Chosen, Share
 from router_ml.evaluation.two_samples import Shift
 from router_ml.evaluation.words import dollars, percent
+from router_ml.plurals import counted
 
 _MOST_POINTS = 16
 """So many points of a frontier are listed, evenly over its length; the JSON has all."""
@@ -107,7 +108,7 @@ def outcomes_section(found: OutcomeEvaluation) -> Section:
     ways = [*found.singles, found.oracle, *([found.policy] if found.policy else [])]
     rows = [(*_performance(one), _percent(found.shares.get(one.name))) for one in ways]
     columns = ("", "quality", "± 95%", "US$ per 1,000", "seconds", "policy's share")
-    grid = Grid(f"On {found.rows:,} rows with a result of every model", columns, rows)
+    grid = Grid(f"On {counted(found.rows, 'row')} with a result of every model", columns, rows)
     return Section("outcomes", "What models really answered", _outcome_text(found), [grid])
 
 
@@ -131,9 +132,11 @@ def _outcome_text(found: OutcomeEvaluation) -> list[str]:
             f"{found.mixing_quality:.4f} at the policy's cost."
         )
     if found.incomplete:
-        text.append(f"Left out: {found.incomplete:,} rows that lack a model's result.")
+        lacking = counted(found.incomplete, "row that lacks", "rows that lack")
+        text.append(f"Left out: {lacking} a model's result.")
     if found.uncovered:
-        text.append(f"Left out: {found.uncovered:,} rows sent to a model without a result.")
+        sent = counted(found.uncovered, "row")
+        text.append(f"Left out: {sent} sent to a model without a result.")
     if found.curve is not None:
         text.append(_curve(found.curve))
     return text
@@ -193,7 +196,7 @@ def label_drift_section(drift: LabelDrift) -> Section:
 
 def _shares(drift: Drift | LabelDrift, routes: Sequence[tuple[str, str, str]]) -> Grid:
     labels = [_held(label, shift) for label, shift in drift.labels.items()]
-    title = f"{drift.rows_before:,} rows before, {drift.rows:,} now"
+    title = f"{counted(drift.rows_before, 'row')} before, {drift.rows:,} now"
     return Grid(title, ("", "before", "now"), [*routes, *labels])
 
 

@@ -30,6 +30,7 @@ from router_ml.evaluation.thresholds import (
     spare_of,
     true_labels,
 )
+from router_ml.plurals import counted
 from router_ml.types import Decision
 
 _GRID = np.arange(1, 100) / 100
@@ -267,7 +268,7 @@ def choose_cheapest(found: Frontier, target: CheapestTarget) -> Chosen:
         best = found.chosen[-1].accuracy
         raise TargetError(
             f"No thresholds give an accuracy of at least {target.bound:g} with a standard "
-            f"error to spare: the best on {best.rows} rows is {best.value:.4f}."
+            f"error to spare: the best on {counted(best.rows, 'row')} is {best.value:.4f}."
         )
     points = {
         "now": found.now_held_out,

@@ -11,6 +11,7 @@ from router_ml.evaluation.facts import Report
 from router_ml.evaluation.quotes import Quote
 from router_ml.evaluation.sections import Grid, Section, sections
 from router_ml.evaluation.words import dollars, percent
+from router_ml.plurals import counted
 
 _HERE = Path(__file__).parent
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
@@ -24,7 +25,8 @@ _UNDER_CHART = {"calibration", "coverage"}
 def page(report: Report) -> str:
     """Return a report as an HTML document; what rows say is escaped."""
     about = report.about
-    title = escape(f"Routing with the artifact “{about.artifact}”, on {about.rows:,} requests")
+    requests = counted(about.rows, "request")
+    title = escape(f"Routing with the artifact “{about.artifact}”, on {requests}")
     parts = list(sections(report))
     links = "".join(
         f'<a href="#part{at}">{escape(part.title)}</a>' for at, part in enumerate(parts) if at
@@ -79,7 +81,7 @@ def _tally(report: Report) -> str:
         cards += [
             (saving, f"saved against {report.money.baseline} for everything"),
             (dollars(spend.per_1000.value), "per 1,000 requests"),
-            (dollars(spend.per_month), f"a month at {report.money.volume:,} requests"),
+            (dollars(spend.per_month), f"a month at {counted(report.money.volume, 'request')}"),
         ]
     items = (f"<li><b>{escape(big)}</b><span>{escape(small)}</span></li>" for big, small in cards)
     return f'<ul class="tally">{"".join(items)}</ul>'
@@ -155,7 +157,7 @@ def _quotes(section: Section) -> str:
         for quote in quotes
     )
     is_open = " open" if section.key == "mistakes" else ""
-    summary = f"{len(quotes)} row{'s' * (len(quotes) != 1)}, verbatim"
+    summary = f"{counted(len(quotes), 'row')}, verbatim"
     return (
         f'<details{is_open}><summary>{summary}</summary><ul class="quotes">{items}</ul></details>'
     )

@@ -11,6 +11,7 @@ from router_ml.evaluation.intervals import Figure
 from router_ml.evaluation.quotes import Quote
 from router_ml.evaluation.scores import NameScore
 from router_ml.evaluation.words import amount, dollars, number, percent
+from router_ml.plurals import counted
 
 MOST_SLICES = 25
 """So many slices are listed, the worst first; the JSON has all."""
@@ -68,7 +69,7 @@ def _systems(report: Report) -> Grid:
         ("macro-F1 of labels", *(number(one.macro_f1) for one in systems)),
         ("calibration error", *(number(one.calibration_error, 4) for one in systems)),
     ]
-    return Grid(f"On {report.about.rows:,} rows", ("", *report.systems), rows)
+    return Grid(f"On {counted(report.about.rows, 'row')}", ("", *report.systems), rows)
 
 
 def _confusion(report: Report) -> Grid:
@@ -278,8 +279,9 @@ def _slices(report: Report) -> Section:
 def _suspects(report: Report) -> Section:
     found = report.suspects
     assert found is not None
+    doubted = counted(found.rows, "row has", "rows have")
     text = [
-        f"{found.rows:,} rows have a label that confident learning doubts. Read them before "
+        f"{doubted} a label that confident learning doubts. Read them before "
         "believing either side; the doubt is worth something only if the artifact did not "
         "learn from these rows."
     ]
@@ -291,7 +293,7 @@ def _suspects(report: Report) -> Section:
 def _files(about: About) -> list[tuple[str, str]]:
     if len(about.files) > _MOST_FILES:
         return [("files", f"{len(about.files):,}"), ("rows", f"{about.rows:,}")]
-    return [(name, f"{count:,} rows") for name, count in about.files.items()]
+    return [(name, counted(count, "row")) for name, count in about.files.items()]
 
 
 def _about(report: Report) -> Grid:

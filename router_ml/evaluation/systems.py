@@ -23,6 +23,7 @@ from router_ml.evaluation.answers import Answer, Labelled, Reader, answer_of, su
 from router_ml.evaluation.keywords import asked, keyword_labels
 from router_ml.evaluation.rows import Row
 from router_ml.examples import read_objects
+from router_ml.plurals import counted
 from router_ml.policy import Policy
 from router_ml.router import Router
 
@@ -206,8 +207,8 @@ class PredictionsFile:
             raise DataError(
                 self._path,
                 None,
-                f"has {len(self._answers):,} predictions for {self._next:,} rows, and no `id` "
-                "that says which belong together.",
+                f"has {counted(len(self._answers), 'prediction')} for "
+                f"{counted(self._next, 'row')}, and no `id` that says which belong together.",
             )
 
 

@@ -21,6 +21,7 @@ from router_ml.evaluation.intervals import Figure
 from router_ml.evaluation.judging import Judge, LogRow
 from router_ml.evaluation.targets import LabelTarget, ShareTarget
 from router_ml.examples import labels_of
+from router_ml.plurals import counted
 
 STEPS = 100_000
 """Thresholds are multiples of 1 / STEPS."""
@@ -226,8 +227,9 @@ def _unmet(
     if not rows.any():
         return f"The choosing half has no row to measure the {target.figure} on."
     reached = share[rows > 0].min() if is_share else share[rows > 0].max()
+    measured, best = counted(int(rows.max()), "row"), "least" if is_share else "best"
     return (
         f"No threshold of {target.label!r} gives {'at most' if is_share else 'at least'} "
-        f"{target.bound:g} with a standard error to spare: on {int(rows.max())} rows the "
-        f"{'least' if is_share else 'best'} {target.figure} is {reached:.4f}."
+        f"{target.bound:g} with a standard error to spare: on {measured} the "
+        f"{best} {target.figure} is {reached:.4f}."
     )

@@ -9,6 +9,7 @@ from router_ml.evaluation.comparison import Comparison
 from router_ml.evaluation.costs import OUTPUT_TOKENS
 from router_ml.evaluation.facts import Report
 from router_ml.evaluation.words import dollars, percent
+from router_ml.plurals import counted
 from router_ml.router import Router
 
 _FEW = 200
@@ -18,8 +19,8 @@ def verdict(report: Report) -> Iterator[str]:
     """Say in sentences how often it is right, what it costs and saves, and where it is wrong."""
     rows = report.about.rows
     yield (
-        f"{report.system} sends {percent(report.main.accuracy)} of {rows:,} "
-        f"request{'s' * (rows != 1)} the right way."
+        f"{report.system} sends {percent(report.main.accuracy)} of "
+        f"{counted(rows, 'request')} the right way."
     )
     yield from _verdict_on_money(report)
     yield from _verdict_on_mistakes(report)
@@ -37,7 +38,7 @@ def _verdict_on_money(report: Report) -> Iterator[str]:
     than = f": {abs(share):.1%} {relation} than {money.baseline} for everything"
     yield (
         f"Its models cost {dollars(spend.per_1000.value)} per 1,000 requests, "
-        f"{dollars(spend.per_month)} a month at {money.volume:,} requests"
+        f"{dollars(spend.per_month)} a month at {counted(money.volume, 'request')}"
         f"{than * math.isfinite(share)}."
     )
 
@@ -54,13 +55,13 @@ def _verdict_on_mistakes(report: Report) -> Iterator[str]:
         count, true, given = max(wrong)
         yield (
             f"The most frequent mistake sends {true} to {given}: {count:,} of "
-            f"{sum(one for one, *_ in wrong):,} wrong rows."
+            f"{counted(sum(one for one, *_ in wrong), 'wrong row')}."
         )
     worst = next((one for one in report.slices if one.field != "label" and one.excess > 0), None)
     if worst is not None:
         yield (
             f"The slice that costs the most accuracy is {worst.field} {worst.value}: "
-            f"{percent(worst.accuracy)} of {worst.rows:,} rows."
+            f"{percent(worst.accuracy)} of {counted(worst.rows, 'row')}."
         )
 
 
@@ -96,7 +97,7 @@ def notes(report: Report, router: Router, models: Sequence[str]) -> Iterator[str
     """
     rows, tokens = report.about.rows, report.money.tokens
     if rows < _FEW:
-        yield f"With {rows:,} rows every figure is uncertain; its interval says how much."
+        yield f"With {counted(rows, 'row')} every figure is uncertain; its interval says how much."
     if report.main.accuracy.value == 1:
         most = min(1.0, 3 / rows)
         yield f"No row went wrong, so the interval is a point; up to {most:.1%} may still do so."

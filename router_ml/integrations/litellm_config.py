@@ -14,6 +14,7 @@ import yaml
 
 from router_ml.catalog import Model
 from router_ml.errors import PolicyError
+from router_ml.plurals import counted
 from router_ml.policy import Policy
 from router_ml.router import Router
 
@@ -67,7 +68,8 @@ def _beyond_tiers(policy: Policy) -> Iterator[str]:
     """Say what of a policy LiteLLM's tiers and its plugins cannot."""
     names = _tiers(policy)
     if not 2 <= len(names) <= _MOST_TIERS:
-        yield f"the policy chooses among {len(names)} models, and LiteLLM has 2 to 8 tiers"
+        models = counted(len(names), "model")
+        yield f"the policy chooses among {models}, and LiteLLM has 2 to 8 tiers"
     if len({name.lower() for name in names}) < len(names):
         yield "names of LiteLLM's tiers must differ in more than capitals"
     if any(len(name) > _LONGEST_NAME for name in names):

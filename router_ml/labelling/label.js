@@ -61,15 +61,17 @@ function show(told) {
 
 function showProgress() {
   const count = (n) => n.toLocaleString("en");
+  const counted = (n, noun) => `${count(n)} ${noun}${n === 1 ? "" : "s"}`;
   const share = (name, f) =>
     f.rows && `${name} ${percent(f.value)} (${percent(f.low)}–${percent(f.high)})`;
   $("progress").textContent =
-    `${count(state.answers)} answers · ${count(state.rows_labelled)} of ${count(state.rows)} rows`;
+    `${counted(state.answers, "answer")} · ` +
+    `${count(state.rows_labelled)} of ${counted(state.rows, "row")}`;
   $("bar").value = state.rows ? state.rows_labelled / state.rows : 0;
   const shares = [share("Proposals right", state.proposals), share("learned so far", state.learned)];
   const rows = Math.max(state.proposals.rows, state.learned.rows);
   const known = shares.filter(Boolean).join(", ");
-  $("accuracy").textContent = known && `${known}, on ${count(rows)} rows drawn at random`;
+  $("accuracy").textContent = known && `${known}, on ${counted(rows, "row")} drawn at random`;
 }
 
 const percent = (share) => `${Math.round(100 * share)}%`;

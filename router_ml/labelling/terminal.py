@@ -12,6 +12,7 @@ from router_ml.evaluation.thresholds import Share
 from router_ml.labelling.log import plain
 from router_ml.labelling.session import Session
 from router_ml.labelling.view import Shown, State
+from router_ml.plurals import counted
 
 _HELP = (
     "Enter takes what is proposed; else numbers or names of labels, by commas; +name adds one; "
@@ -95,8 +96,8 @@ def _show(state: State, question: Shown, console: Console) -> None:
 def summary(state: State) -> str:
     """Say in one line where a session stands."""
     parts = [
-        f"{state.answers:,} answers",
-        f"{state.rows_labelled:,} of {state.rows:,} rows",
+        counted(state.answers, "answer"),
+        f"{state.rows_labelled:,} of {counted(state.rows, 'row')}",
         *_share("proposals right", state.proposals),
         *_share("learned", state.learned),
     ]

@@ -16,6 +16,7 @@ import msgspec
 
 from router_ml.errors import DataError, MissingExtra
 from router_ml.logs.row import BLANK, Row
+from router_ml.plurals import counted
 
 LONGEST = 1 << 26
 """Bytes of a line, of a cell of CSV, and of a whole JSON document: what is longer is no row."""
@@ -182,7 +183,8 @@ def _csv_rows(path: Path | str, header: list[str], reader: Any) -> Iterator[Row]
         if not cells:
             yield Row(path, number, {}, problem=BLANK)
         elif len(cells) != len(header):
-            problem = f"has {len(cells)} cells, where the header names {len(header)} columns."
+            found, named = counted(len(cells), "cell"), counted(len(header), "column")
+            problem = f"has {found}, where the header names {named}."
             yield Row(path, number, {}, problem=problem)
         else:
             data = {name: cell for name, cell in zip(header, cells, strict=True) if cell}

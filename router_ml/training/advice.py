@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from router_ml.evaluation.contest import OURS, Said, label_f1
 from router_ml.evaluation.label_errors import Doubt, doubts
+from router_ml.plurals import counted
 from router_ml.training.cross_validation import CrossValidation
 from router_ml.training.heads import Array, calibrated
 from router_ml.training.prepare import Data
@@ -49,7 +50,8 @@ def _rivals(found: CrossValidation) -> Iterator[str]:
 def _doubted(recipe: Recipe, unseen: Unseen) -> Iterator[str]:
     count = len(doubted(unseen.data, probabilities_of(recipe, unseen)))
     if count:
-        yield f"{count} rows have labels that are probably wrong: router-ml check lists them."
+        rows = counted(count, "row has", "rows have")
+        yield f"{rows} labels that are probably wrong: router-ml check lists them."
 
 
 def probabilities_of(recipe: Recipe, unseen: Unseen) -> Array:

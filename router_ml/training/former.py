@@ -22,6 +22,7 @@ from router_ml.errors import ArtifactError, TrainingError
 from router_ml.evaluation import judge
 from router_ml.evaluation.contest import OURS, Score
 from router_ml.examples import Example
+from router_ml.plurals import counted
 from router_ml.training.cross_validation import CrossValidation, Known
 from router_ml.training.duplicates import fold
 from router_ml.training.prepare import Data
@@ -90,7 +91,9 @@ def check_better(place: Path, former: Former, found: CrossValidation) -> None:
 
 def _on_new_rows(theirs: Score) -> str:
     own = theirs.accuracy.value - theirs.lead.value
-    return f"the new one to {own:.4f}, on {theirs.rows} rows that the old one has not seen"
+    return (
+        f"the new one to {own:.4f}, on {counted(theirs.rows, 'row')} that the old one has not seen"
+    )
 
 
 def _sentence(place: Path, accuracy: float, now: str) -> str:

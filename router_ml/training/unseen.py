@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from router_ml.errors import TrainingError
 from router_ml.evaluation import Evaluation, Judged, compare, evaluate_keywords
+from router_ml.plurals import counted
 from router_ml.router import default_policy
 from router_ml.training.duplicates import Cleaned
 from router_ml.training.fit import fit
@@ -138,8 +139,8 @@ def assign_folds(sources: Sequence[str], folds: int) -> dict[str, int]:
     counts = Counter(sources)
     if not 2 <= folds <= len(counts):
         raise TrainingError(
-            f"{folds} folds cannot be made of {len(counts)} sources: give every row a `source`, "
-            "and ask for at least two folds but no more than sources."
+            f"{counted(folds, 'fold')} cannot be made of {counted(len(counts), 'source')}: give "
+            "every row a `source`, and ask for at least two folds but no more than sources."
         )
     rows = [0] * folds
     fold_of: dict[str, int] = {}
