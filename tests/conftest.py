@@ -11,6 +11,7 @@ from provider import Provider
 from router_ml import Router
 
 ROOT = Path(__file__).parent.parent
+pytest.register_assert_rewrite("batches")
 
 # Run in the background, tests inherit an ignored SIGINT, and so would all that they interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -59,6 +60,22 @@ def cluster():
 
     with two_nodes():
         yield RayEngine()
+
+
+@pytest.fixture
+def log(tmp_path):
+    """A Parquet file of 400 prompts, in row groups of 50."""
+    from batches import write_parquet
+
+    return write_parquet(tmp_path / "log.parquet", 400, row_group_size=50)
+
+
+@pytest.fixture
+def tiny_fragments(monkeypatch):
+    """Cut files into fragments of a few kilobytes."""
+    from router_ml.batch import fragments
+
+    monkeypatch.setattr(fragments, "FRAGMENT_BYTES", 3000)
 
 
 @pytest.fixture
