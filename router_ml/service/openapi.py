@@ -39,8 +39,6 @@ def document() -> _Json:
     )
     refusals = {status: _json(why, refusal) for status, why in _REFUSALS.items()}
     unanswered = {status: _json(why, refusal) for status, why in _UNANSWERED.items()}
-    plain = {"text/plain": {"schema": {"type": "string"}}}
-    metrics = {"description": "Prometheus' text format.", "content": plain}
     token = {"type": "http", "scheme": "bearer"}
     return {
         "openapi": "3.1.0",
@@ -50,30 +48,38 @@ def document() -> _Json:
             "description": "Decides which model gets a request. It never sends one.",
         },
         "paths": {
-            "/v1/route": {
-                "post": {
-                    "summary": "Decide on a request, or on each of a list of them.",
-                    "requestBody": _body(_one_or_many(_PAYLOAD)),
-                    "responses": _responses(_one_or_many(decision), refusals),
-                }
-            },
-            "/v1/systemone": {
-                "post": {
-                    "summary": "Choose among names, with the probability of each.",
-                    "requestBody": _body(query),
-                    "responses": _responses(reply, refusals | unanswered),
-                }
-            },
+            "/v1/route": {"post": _route(decision, refusals)},
+            "/v1/systemone": {"post": _choose(query, reply, refusals | unanswered)},
             "/healthz": {"get": {"summary": "Say it is ready.", "responses": _responses(health)}},
-            "/metrics": {
-                "get": {
-                    "summary": "Say what was decided so far.",
-                    "responses": {"200": metrics, "401": refusals[401]},
-                }
-            },
+            "/metrics": {"get": _metrics(refusals[401])},
         },
         "components": {"schemas": schemas, "securitySchemes": {"token": token}},
         "security": [{}, {"token": []}],
+    }
+
+
+def _route(decision: _Json, refusals: dict[int, _Json]) -> _Json:
+    return {
+        "summary": "Decide on a request, or on each of a list of them.",
+        "requestBody": _body(_one_or_many(_PAYLOAD)),
+        "responses": _responses(_one_or_many(decision), refusals),
+    }
+
+
+def _choose(query: _Json, reply: _Json, refusals: dict[int, _Json]) -> _Json:
+    return {
+        "summary": "Choose among names, with the probability of each.",
+        "requestBody": _body(query),
+        "responses": _responses(reply, refusals),
+    }
+
+
+def _metrics(unauthorised: _Json) -> _Json:
+    plain = {"text/plain": {"schema": {"type": "string"}}}
+    metrics = {"description": "Prometheus' text format.", "content": plain}
+    return {
+        "summary": "Say what was decided so far.",
+        "responses": {"200": metrics, "401": unauthorised},
     }
 
 

@@ -111,6 +111,43 @@ def train(
     """
     check_output(output)
     _check_measured(recipe)
+    recipe, data, test, extension = _prepare(recipe, base, public_data, broken, progress)
+    found = _cross_validate(recipe, data, output, force, progress) if recipe.data.folds else None
+    unseen = found.unseen if found else _judge_unseen(recipe, data, progress)
+    with tempfile.TemporaryDirectory() as scratch:
+        learned = learn(recipe, data, unseen, Path(scratch), progress)
+        parity = _check_parity(learned, data.texts(data.held_out()), progress)
+        by_unseen = _evaluate(recipe, unseen) if unseen else []
+        evaluations = [*by_unseen, *_measure(learned.classifier, data, test)]
+        learned.config.trained.update(_figures(found, evaluations))
+        if extension:
+            learned = _extended(extension, learned, data, Path(scratch))
+        golden = golden_rows(learned.classifier, _golden_candidates(recipe, base))
+    card = model_card(recipe, learned.config, evaluations, parity)
+    write_artifact(output, learned.config, learned.files, golden, card)
+    return Trained(output, evaluations, parity, found, advise(recipe, found) if found else ())
+
+
+class _Prepared(NamedTuple):
+    """What there is to learn from, and to measure on.
+
+    Attributes:
+        recipe: of the labels to be learned: the new ones alone, if others are kept.
+        data: cleaned and divided.
+        test: the rows of the recipe's `test` files.
+        extension: joins the new labels to those that are kept, if the recipe has `extend`.
+
+    """
+
+    recipe: Recipe
+    data: Data
+    test: list[Example]
+    extension: Extension | None
+
+
+def _prepare(
+    recipe: Recipe, base: Path, public_data: Path | None, broken: Broken, progress: Progress
+) -> _Prepared:
     examples = read_data(recipe, base, public_data, broken)
     test = read_examples(expand(recipe.data.test, base, public_data))
     extension = None
@@ -118,27 +155,12 @@ def train(
         extension, recipe, examples = extend(recipe, examples, base)
         test = extension.rows(test)
     cleaned = clean(recipe, examples, progress, test)
-    data = divide(recipe, cleaned, len(examples))
-    unseen = found = None
-    if recipe.data.folds:
-        found = _cross_validate(recipe, data, output, force, progress)
-        unseen = found.unseen
-    elif recipe.data.unseen_folds:
-        unseen = judge_unseen(recipe, cleaned, recipe.data.unseen_folds, progress)
-    with tempfile.TemporaryDirectory() as scratch:
-        learned = learn(recipe, data, unseen, Path(scratch), progress)
-        parity = _check_parity(learned, data.texts(data.held_out()), progress)
-        evaluations = _measure(learned.classifier, data, test)
-        evaluations[:0] = _evaluate(recipe, unseen) if unseen else []
-        if found:
-            learned.config.trained["cross_validation"] = _measured(found)
-        learned.config.trained["metrics"] = _metrics(evaluations)
-        if extension:
-            learned = _extended(extension, learned, data, Path(scratch))
-        golden = golden_rows(learned.classifier, _golden_candidates(recipe, base))
-    card = model_card(recipe, learned.config, evaluations, parity)
-    write_artifact(output, learned.config, learned.files, golden, card)
-    return Trained(output, evaluations, parity, found, advise(recipe, found) if found else ())
+    return _Prepared(recipe, divide(recipe, cleaned, len(examples)), test, extension)
+
+
+def _judge_unseen(recipe: Recipe, data: Data, progress: Progress) -> Unseen | None:
+    folds = recipe.data.unseen_folds
+    return judge_unseen(recipe, data.cleaned, folds, progress) if folds else None
 
 
 def _extended(extension: Extension, learned: Learned, data: Data, scratch: Path) -> Learned:
@@ -164,6 +186,14 @@ def _evaluate(recipe: Recipe, unseen: Unseen) -> list[Evaluation]:
     data, judged = unseen.data, judged_unseen(recipe, unseen)
     policy = default_policy(data.labels)
     return [compare("cross-validation", data.cleaned.examples, judged, data.labels, policy)]
+
+
+def _figures(
+    found: CrossValidation | None, evaluations: Sequence[Evaluation]
+) -> dict[str, dict[str, Any]]:
+    """Return what the artifact says of how right it is."""
+    validated = {"cross_validation": _measured(found)} if found else {}
+    return validated | {"metrics": _metrics(evaluations)}
 
 
 def _measured(found: CrossValidation) -> dict[str, Any]:
