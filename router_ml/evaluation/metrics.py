@@ -14,6 +14,7 @@ from router_ml.classifier import Classifier
 from router_ml.conditions import Conditions
 from router_ml.decider import Decider
 from router_ml.evaluation.keywords import asked, keyword_labels
+from router_ml.evaluation.scores import name_scores
 from router_ml.evaluation.slices import Mistake, Slice, slice_accuracy
 from router_ml.examples import Example
 from router_ml.policy import Fact, Policy
@@ -171,7 +172,7 @@ def _calibration_by_words(
     rows = [n for n, e in enumerate(examples) if not e.has_parts and e.text.says_something]
     if not rows:
         return None
-    true = _true_matrix([examples[row] for row in rows], labels)
+    true = _matrix([examples[row].labels for row in rows], labels)
     return calibration_error(judged.probabilities[rows], true)
 
 
@@ -209,8 +210,7 @@ def _compare(
     true_routes = [_route(policy, example.labels, example) for example in examples]
     right = [a == b for a, b in zip(true_routes, given_routes, strict=True)]
     by_source = _by_source(examples, right)
-    scores = {label: _score(label, examples, given) for label in labels}
-    present = [score.f1 for score in scores.values() if score.support]
+    scores, macro_f1 = _label_scores(labels, examples, given)
     routes = tuple(dict.fromkeys(rule.route for rule in policy.rules))
     return Evaluation(
         name,
@@ -220,7 +220,7 @@ def _compare(
         routes,
         _confusion(routes, true_routes, given_routes),
         scores,
-        float(np.mean(present)) if present else 0.0,
+        macro_f1,
         error,
         by_source,
         slice_accuracy(examples, right),
@@ -248,17 +248,19 @@ def _by_source(examples: Sequence[Example], right: Sequence[bool]) -> dict[str, 
     return {source: (float(np.mean(rows)), len(rows)) for source, rows in sorted(found.items())}
 
 
-def _score(label: str, examples: Sequence[Example], given: Sequence[tuple[str, ...]]) -> LabelScore:
-    true = np.array([label in example.labels for example in examples])
-    said = np.array([label in row for row in given])
-    both = int((true & said).sum())
-    precision, recall = both / max(1, int(said.sum())), both / max(1, int(true.sum()))
-    f1 = 2 * both / max(1, int(said.sum() + true.sum()))
-    return LabelScore(precision, recall, f1, int(true.sum()))
+def _label_scores(
+    labels: Sequence[str], examples: Sequence[Example], given: Sequence[tuple[str, ...]]
+) -> tuple[dict[str, LabelScore], float]:
+    """Score each label, and return the macro-F1: a report's figures, without intervals."""
+    true, said = _matrix([example.labels for example in examples], labels), _matrix(given, labels)
+    sums = (part.sum(axis=0, keepdims=True, dtype=np.float64) for part in (true, said, true & said))
+    found, macro_f1 = name_scores(*sums)
+    scores = (LabelScore(s.precision.value, s.recall.value, s.f1.value, s.rows) for s in found)
+    return dict(zip(labels, scores, strict=True)), macro_f1.value
 
 
-def _true_matrix(examples: Sequence[Example], labels: Sequence[str]) -> NDArray[np.bool_]:
-    return np.array([[label in example.labels for label in labels] for example in examples])
+def _matrix(rows: Sequence[Sequence[str]], labels: Sequence[str]) -> NDArray[np.bool_]:
+    return np.array([[label in row for label in labels] for row in rows], bool)
 
 
 def calibration_error(
