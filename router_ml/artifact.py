@@ -126,6 +126,11 @@ def find_artifact(artifact: str | Path | None = None) -> Path:
     raise ArtifactNotFound(f"There is no {named.removeprefix('an ').removeprefix('the ')}.")
 
 
+def shipped_file(name: str) -> Path | None:
+    """Return where a file lies that is shipped beside the artifacts; None if there is none."""
+    return next((root / name for root in _shipped_roots() if _exists(root / name)), None)
+
+
 def _exists(path: Path) -> bool:
     try:
         return path.exists()

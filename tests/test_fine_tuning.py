@@ -14,29 +14,6 @@ torch = pytest.importorskip("torch")
 TUNED = FineTuneRecipe(epochs=3, learning_rate=1e-2)
 
 
-@pytest.fixture
-def tiny(tmp_path):
-    """A transformer of two layers that knows nothing, with a tokenizer of the rows."""
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-    from tokenizers import BertWordPieceTokenizer
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
-    rows = write_rows(tmp_path / "rows.jsonl")
-    pieces = BertWordPieceTokenizer()
-    pieces.train_from_iterator(rows.read_text().splitlines(), 300, show_progress=False)
-    plain = tmp_path / "plain"
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    torch.manual_seed(1)
-    config = BertConfig(vocab_size=pieces.get_vocab_size(), intermediate_size=32, **sizes)
-    BertModel(config).save_pretrained(plain)
-    BertTokenizerFast(tokenizer_object=pieces._tokenizer).save_pretrained(plain)
-    body = Transformer(str(plain))
-    model = SentenceTransformer(modules=[body, Pooling(16)], device="cpu")
-    model.save(str(tmp_path / "tiny"))
-    return rows, str(tmp_path / "tiny")
-
-
 def encoder_for(model, **parts):
     return EncoderRecipe(kind="transformer", model=model, max_tokens=32, **parts)
 

@@ -22,10 +22,10 @@ from router_ml.artifact import MODEL, TOKENIZER, InputSpec, find_artifact, load_
 from router_ml.classifier import make_feeder, new_session, plain_text, run_batches
 from router_ml.errors import MissingExtra, RecipeError
 from router_ml.request import TEXT_VERSION, ModelText
-from router_ml.training.byte_ngrams import Ngrams
 from router_ml.training.ngram_encoder import NgramEncoder
 from router_ml.training.progress import Done
 from router_ml.training.recipe import EncoderRecipe, FineTuneRecipe
+from router_ml.training.vectors import Vectors, load_vectors, own_ngrams
 
 Embeddings = NDArray[np.float32]
 EMBEDDING = "embedding"
@@ -156,8 +156,10 @@ class NgramsEncoder:
         seed: int,
     ) -> None:
         bits, width = recipe.table_bits or 16, recipe.width or 128
-        ngrams = Ngrams.make(recipe.orders, bits, seed, edges=(), before=1)
-        self.fitted = NgramEncoder.fit(texts, targets, weights, ngrams, width, seed)
+        vectors = _vectors(recipe, bits)
+        ngrams = vectors.ngrams if vectors else own_ngrams(recipe.orders, bits, seed)
+        known = vectors.floats if vectors else None
+        self.fitted = NgramEncoder.fit(texts, targets, weights, ngrams, width, seed, known)
         self.input = BYTES
         self.files: dict[str, bytes] = {}
         self.about = {
@@ -165,6 +167,7 @@ class NgramsEncoder:
             "orders": list(recipe.orders),
             "table_bits": bits,
             "width": self.fitted.width,
+            "vectors": vectors.name if vectors else "none",
         }
 
     def graph(self) -> onnx.ModelProto:
@@ -174,6 +177,19 @@ class NgramsEncoder:
     def reference(self, texts: Sequence[ModelText]) -> Embeddings:
         """Return the same by numpy."""
         return self.fitted.embed(texts)
+
+
+def _vectors(recipe: EncoderRecipe, table_bits: int) -> Vectors | None:
+    """Read the recipe's vectors, which must be of the n-grams that it hashes."""
+    if not recipe.vectors:
+        return None
+    found = load_vectors(recipe.vectors)
+    if (found.orders, found.table_bits) != (recipe.orders, table_bits):
+        raise RecipeError(
+            f"The n-gram vectors {recipe.vectors!r} are for orders {list(found.orders)} and "
+            f'table_bits {found.table_bits}: take these, or `vectors = ""` for none.'
+        )
+    return found
 
 
 class BytesEncoder:

@@ -5,6 +5,10 @@ logistic regression a label learns from. What those say of a text is its embeddi
 where texts differ most: as many columns as labels, or fewer. N-gram weights, regression weights
 and that turn are one table row an n-gram, so the graph that serves it is a lookup, a sum and a
 division; and the head, which sees all labels at once, is small and soon fitted.
+
+The regressions see, beside the n-grams themselves, vectors learned before (`vectors`): the more
+of a decision those can carry, the less must be learned from the rows. They are a linear map of
+the same n-grams, so they too end in the table's rows and take nothing when it is served.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ Floats = NDArray[np.float32]
 
 _C, _SWEEPS, _TOLERANCE = 10.0, 5, 0.1
 """Of the regressions; the head corrects what a few more sweeps would."""
+_KNOWN = 0.5
+"""Root mean square of the lengths of texts' known vectors, beside the 1 of their n-grams."""
 _LENGTH = 0.4
 """Root mean square of the embeddings' lengths: of what the head's own C is right for."""
 _INT8 = 127
@@ -55,6 +61,7 @@ class NgramEncoder:
         ngrams: Ngrams,
         width: int,
         seed: int,
+        known: Floats | None = None,
     ) -> NgramEncoder:
         """Learn a table.
 
@@ -65,20 +72,19 @@ class NgramEncoder:
             ngrams: what to hash; it has no edges.
             width: how many columns to keep at most.
             seed: of the order in which the regressions see texts.
+            known: a vector an n-gram, [2 ** table_bits, any width], of any scale; or none.
 
         """
         counts = count(texts, ngrams)
         ngram_weight = idf(counts)
+        known = _sized(known, counts.turns, ngram_weight)
         used = np.unique(np.concatenate([part.indices for part in counts]))
-        turns, contexts = (_features(part, ngram_weight)[:, used] for part in counts)
+        turns, contexts = (_features(part, ngram_weight, used, known) for part in counts)
         learned = _learn(scipy.sparse.hstack([turns, contexts]).tocsr(), targets, weights, seed)
         of_turn, of_context = np.split(learned, 2)
         said = np.concatenate([turns @ of_turn, contexts @ of_context], axis=1)
-        directions = _directions(said, width)
-        table = np.zeros((len(ngram_weight), directions.shape[1] + 1), np.float32)
-        both = np.concatenate([of_turn, of_context], axis=1)
-        table[used, :-1] = ngram_weight[used, None] * (both @ directions)
-        table[:, -1] = ngram_weight**2
+        turned = np.concatenate([of_turn, of_context], axis=1) @ _directions(said, width)
+        table = _fold(turned, ngram_weight, used, known)
         scale = np.maximum(np.abs(table).max(axis=0), np.finfo(np.float32).tiny) / _INT8
         return cls(ngrams, np.round(table / scale).astype(np.int8), scale)
 
@@ -101,10 +107,28 @@ class NgramEncoder:
         return sums[:, :-1] / np.sqrt(np.maximum(sums[:, -1:], 1))
 
 
-def _features(counts: Sparse, ngram_weight: Floats) -> Sparse:
-    """Weight counts, and bring each text to the length that the table's last column gives."""
+def _sized(known: Floats | None, counts: Sparse, ngram_weight: Floats) -> Floats:
+    """Bring known vectors to the size at which texts have them beside their n-grams."""
+    if known is None:
+        return np.zeros((len(ngram_weight), 0), np.float32)
+    of_texts = _shortened(counts, ngram_weight) @ known
+    size = np.sqrt(np.square(of_texts).sum(axis=1).mean())
+    return known * np.float32(_KNOWN / max(size, np.finfo(np.float32).tiny))
+
+
+def _features(
+    counts: Sparse, ngram_weight: Floats, used: NDArray[np.intp], known: Floats
+) -> Sparse:
+    """Return each text's weighted n-grams, of those used, and its known vector."""
+    shares = _shortened(counts, ngram_weight)
+    vectors = scipy.sparse.csr_matrix(shares @ known)
+    return scipy.sparse.hstack([weighted(shares, ngram_weight)[:, used], vectors]).tocsr()
+
+
+def _shortened(counts: Sparse, ngram_weight: Floats) -> Sparse:
+    """Divide each text's counts by the length that the table's last column gives."""
     length = np.sqrt(np.maximum(counts @ ngram_weight**2, 1))
-    return (scipy.sparse.diags(1 / length) @ weighted(counts, ngram_weight)).tocsr()
+    return (scipy.sparse.diags(1 / length) @ counts).tocsr()
 
 
 def _learn(features: Sparse, targets: Floats, weights: Floats, seed: int) -> Floats:
@@ -125,6 +149,16 @@ def _learn(features: Sparse, targets: Floats, weights: Floats, seed: int) -> Flo
                 )
                 learned[:, column] = model.fit(features, answer > 0, weights).coef_[0]
     return learned
+
+
+def _fold(turned: Floats, ngram_weight: Floats, used: NDArray[np.intp], known: Floats) -> Floats:
+    """Return all that an n-gram adds to an embedding as its row, and to the square of a length."""
+    of_ngrams, of_known = np.split(turned, [len(used)])
+    table = np.zeros((len(ngram_weight), turned.shape[1] + 1), np.float32)
+    table[:, :-1] = known @ of_known
+    table[used, :-1] += ngram_weight[used, None] * of_ngrams
+    table[:, -1] = ngram_weight**2
+    return table
 
 
 def _directions(said: Floats, width: int) -> Floats:

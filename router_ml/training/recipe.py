@@ -95,6 +95,8 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             artifact to take the encoder from instead.
         orders: byte n-gram lengths of "ngrams" and "bytes".
         shapes: lengths of n-grams of what kind of byte stands where, of "bytes".
+        vectors: for "ngrams": n-gram vectors learned before, a shipped name or the path of a
+            .npz; "": none, so that all is learned from the rows.
         table_bits: log2 of the rows of their hashed table; None: 16 for "ngrams", 17 for
             "bytes".
         width: columns of the table; None: as many as labels but 128 at most for "ngrams", 32
@@ -115,6 +117,7 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str | None = None
     orders: tuple[Order, ...] = (2, 3, 4, 6)
     shapes: tuple[Order, ...] = ()
+    vectors: str = "english-chinese"
     table_bits: Annotated[int, msgspec.Meta(ge=8, le=20)] | None = None
     width: Positive | None = None
     hidden: Positive = 64
