@@ -102,7 +102,12 @@ def test_an_npz_of_something_else_is_named(tmp_path):
 
 def test_vectors_of_other_ngrams_are_refused(tmp_path):
     with pytest.raises(RecipeError, match=r"orders \[2, 3, 4, 6\] and table_bits 16"):
-        made(tmp_path, LEARNED, orders=(2, 3))
+        made(tmp_path, LEARNED, orders=(2, 3), vectors="english-chinese")
+
+
+def test_other_ngrams_do_without_the_shipped_vectors(tmp_path):
+    made(tmp_path, LEARNED, orders=(2, 3))
+    assert load_artifact(tmp_path / "mine").config.trained["encoder"]["vectors"] == "none"
 
 
 def test_vectors_are_distilled_from_a_model(tmp_path, tiny):

@@ -25,7 +25,7 @@ from router_ml.request import TEXT_VERSION, ModelText
 from router_ml.training.ngram_encoder import NgramEncoder
 from router_ml.training.progress import Done
 from router_ml.training.recipe import EncoderRecipe, FineTuneRecipe
-from router_ml.training.vectors import Vectors, load_vectors, own_ngrams
+from router_ml.training.vectors import SHIPPED, Vectors, load_vectors, own_ngrams
 
 Embeddings = NDArray[np.float32]
 EMBEDDING = "embedding"
@@ -181,15 +181,17 @@ class NgramsEncoder:
 
 def _vectors(recipe: EncoderRecipe, table_bits: int) -> Vectors | None:
     """Read the recipe's vectors, which must be of the n-grams that it hashes."""
-    if not recipe.vectors:
+    if recipe.vectors == "":
         return None
-    found = load_vectors(recipe.vectors)
-    if (found.orders, found.table_bits) != (recipe.orders, table_bits):
-        raise RecipeError(
-            f"The n-gram vectors {recipe.vectors!r} are for orders {list(found.orders)} and "
-            f'table_bits {found.table_bits}: take these, or `vectors = ""` for none.'
-        )
-    return found
+    found = load_vectors(recipe.vectors or SHIPPED)
+    if (found.orders, found.table_bits) == (recipe.orders, table_bits):
+        return found
+    if recipe.vectors is None:
+        return None
+    raise RecipeError(
+        f"The n-gram vectors {recipe.vectors!r} are for orders {list(found.orders)} and "
+        f'table_bits {found.table_bits}: take these, or `vectors = ""` for none.'
+    )
 
 
 class BytesEncoder:

@@ -96,7 +96,8 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         orders: byte n-gram lengths of "ngrams" and "bytes".
         shapes: lengths of n-grams of what kind of byte stands where, of "bytes".
         vectors: for "ngrams": n-gram vectors learned before, a shipped name or the path of a
-            .npz; "": none, so that all is learned from the rows.
+            .npz; None: those shipped, if they are of these orders and table_bits; "": none,
+            so that all is learned from the rows.
         table_bits: log2 of the rows of their hashed table; None: 16 for "ngrams", 17 for
             "bytes".
         width: columns of the table; None: as many as labels but 128 at most for "ngrams", 32
@@ -117,7 +118,7 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str | None = None
     orders: tuple[Order, ...] = (2, 3, 4, 6)
     shapes: tuple[Order, ...] = ()
-    vectors: str = "english-chinese"
+    vectors: str | None = None
     table_bits: Annotated[int, msgspec.Meta(ge=8, le=20)] | None = None
     width: Positive | None = None
     hidden: Positive = 64

@@ -20,6 +20,7 @@ from router_ml.artifact import shipped_file
 from router_ml.errors import RecipeError
 from router_ml.training.byte_ngrams import Ngrams
 
+SHIPPED = "english-chinese"
 _INT8 = 127
 
 
