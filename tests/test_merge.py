@@ -65,8 +65,31 @@ def test_a_majority_or_the_first_file_settles(files, tmp_path):
 
 def test_who_answers_twice_means_the_later_answer(files, tmp_path):
     again = written(tmp_path / "a2.jsonl", "ann", {1: "y"})
-    found = merge_answers([*files, again])
+    files[0].write_text(files[0].read_text() + again.read_text())
+    found = merge_answers([files[0], *files])  # a file that is named twice is one file
     assert {row["id"]: row["label"] for row in found.rows}["1"] == "y"
+    assert len(found.agreements) == 1
+
+
+def test_two_people_of_one_name_are_told_apart(tmp_path):
+    lab = written(tmp_path / "lab.jsonl", "root", {1: "billing", 2: "legal"})
+    bob = written(tmp_path / "bob.jsonl", "root", {1: "legal", 2: "legal"})
+    found = merge_answers([lab, bob])
+    (dispute,) = found.disagreements
+    assert dispute.answers == {f"root ({lab})": ("billing",), f"root ({bob})": ("legal",)}
+    assert [row["id"] for row in found.rows] == ["2"]
+    assert [(pair.rows, pair.same) for pair in found.agreements] == [(2, 1)]
+
+
+@pytest.mark.parametrize("option", ["-o", "--disputed"])
+def test_what_is_merged_is_not_written_over(files, tmp_path, option):
+    before = files[0].read_bytes()
+    command = ["merge", *map(str, files), "-o", str(tmp_path / "all.jsonl"), option, str(files[0])]
+    told = run(app, command)
+    assert told.exit_code == 1
+    assert "a.jsonl: is read by this command" in told.stderr.replace("\n", "")
+    assert files[0].read_bytes() == before
+    assert not (tmp_path / "all.jsonl").exists()
 
 
 def test_files_without_names_and_of_both_kinds(tmp_path):

@@ -13,6 +13,9 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from router_ml.errors import DataError
+from router_ml.logs import split_table
+
 
 @contextmanager
 def open_sink(output: Path | None) -> Iterator[BinaryIO]:
@@ -58,6 +61,19 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write a file of JSON Lines."""
     with open_sink(path) as sink:
         sink.writelines(json_lines(rows))
+
+
+def check_unread(target: Path, read: Iterable[Path | str]) -> None:
+    """Refuse to write over what is read: files, or tables of a database.
+
+    Raises:
+        DataError: the target is one of them.
+
+    """
+    for one in read:
+        file = Path(one) if Path(one).exists() else Path(split_table(str(one))[0])
+        if target.exists() and file.exists() and target.samefile(file):
+            raise DataError(target, None, "is read by this command: write to another file.")
 
 
 def json_lines(rows: Iterable[Any]) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from router_ml.cli.console import one_sentence, print_json
-from router_ml.cli.files import write_rows
+from router_ml.cli.files import check_unread, write_rows
 from router_ml.cli.options import JsonOption
 from router_ml.tables import show_merged
 
@@ -28,6 +28,8 @@ def merge(
     with one_sentence():
         from router_ml.labelling.merge import merge_answers
 
+        for target in filter(None, (output, disputed)):
+            check_unread(target, files)
         found = merge_answers(files, trust_first=trust_first)
         write_rows(output, found.rows)
         if disputed is not None:

@@ -69,9 +69,13 @@ class Merged(msgspec.Struct, frozen=True):
     agreements: list[Agreement]
 
 
+_Who = tuple[str, Path]
+"""A name and the file it is in: people may share a name, such as `root`."""
+
+
 class _Given(msgspec.Struct):
     row: dict[str, Any]
-    answers: dict[str, Labels]
+    answers: dict[_Who, Labels]
 
 
 def merge_answers(paths: Sequence[Path], *, trust_first: bool = False) -> Merged:
@@ -82,7 +86,7 @@ def merge_answers(paths: Sequence[Path], *, trust_first: bool = False) -> Merged
 
     Args:
         paths: the files; a row that names no annotator is by its file. Who answered twice
-            meant the later answer.
+            in a file meant the later answer; a name in several files is told apart by them.
         trust_first: whether an earlier file's answer is taken where there is no majority.
 
     Raises:
@@ -90,15 +94,18 @@ def merge_answers(paths: Sequence[Path], *, trust_first: bool = False) -> Merged
 
     """
     given, single = _read(paths)
-    rows, disagreements = [], []
+    names = _names(given.values())
+    rows, disagreements, named = [], [], []
     for one in given.values():
-        settled = _settle(list(one.answers.values()), trust_first)
-        if len(set(one.answers.values())) > 1:
-            disagreements.append(Disagreement(one.row, one.answers, settled))
+        answers = {names[who]: labels for who, labels in one.answers.items()}
+        settled = _settle(list(answers.values()), trust_first)
+        if len(set(answers.values())) > 1:
+            disagreements.append(Disagreement(one.row, answers, settled))
         if settled is not None:
             said = {"label": settled[0]} if single else {"labels": settled}
-            rows.append({**one.row, **said, "annotators": list(one.answers)})
-    return Merged(rows, disagreements, list(_agreements(given.values())))
+            rows.append({**one.row, **said, "annotators": list(answers)})
+        named.append(answers)
+    return Merged(rows, disagreements, list(_agreements(named)))
 
 
 def _read(paths: Sequence[Path]) -> tuple[dict[str, _Given], bool]:
@@ -113,10 +120,17 @@ def _read(paths: Sequence[Path]) -> tuple[dict[str, _Given], bool]:
             all_single = all_single and single
             plain = {name: value for name, value in row.items() if name not in OWN}
             one = given.setdefault(key_of(row), _Given(plain, {}))
-            one.answers[str(row.get("annotator") or path)] = labels
+            one.answers[str(row.get("annotator") or path), path] = labels
         if not number:
             raise DataError(path, None, "the file has no rows.")
     return given, all_single
+
+
+def _names(given: Iterable[_Given]) -> dict[_Who, str]:
+    """Name everyone, with the file where a name is in several."""
+    everyone = dict.fromkeys(who for one in given for who in one.answers)
+    files = Counter(name for name, _ in everyone)
+    return {who: who[0] if files[who[0]] == 1 else f"{who[0]} ({who[1]})" for who in everyone}
 
 
 def _settle(answers: Sequence[Labels], trust_first: bool) -> Labels | None:
@@ -126,15 +140,15 @@ def _settle(answers: Sequence[Labels], trust_first: bool) -> Labels | None:
     return answers[0] if trust_first else None
 
 
-def _agreements(given: Iterable[_Given]) -> Iterable[Agreement]:
+def _agreements(named: Iterable[dict[str, Labels]]) -> Iterable[Agreement]:
     pairs: dict[tuple[str, str], list[tuple[Labels, Labels]]] = {}
-    for one in given:
-        for first, second in combinations(sorted(one.answers), 2):
-            both = one.answers[first], one.answers[second]
+    for answers in named:
+        for first, second in combinations(sorted(answers), 2):
+            both = answers[first], answers[second]
             pairs.setdefault((first, second), []).append(both)
-    for (first, second), answers in sorted(pairs.items()):
-        same = sum(a == b for a, b in answers)
-        yield Agreement(first, second, len(answers), same, kappa(answers))
+    for (first, second), both_said in sorted(pairs.items()):
+        same = sum(a == b for a, b in both_said)
+        yield Agreement(first, second, len(both_said), same, kappa(both_said))
 
 
 def kappa(answers: Sequence[tuple[Labels, Labels]]) -> float:
