@@ -129,7 +129,7 @@ def test_a_log_is_not_written_over(tmp_path):
     before = train.read_bytes()
     result = CliRunner().invoke(app, ["check", str(train), "--fix", str(tmp_path), "--yes"])
     assert result.exit_code == 1
-    assert "is the log" in result.output
+    assert "is read by this command" in result.output
     assert train.read_bytes() == before
 
 
@@ -142,3 +142,58 @@ def test_a_table_is_fixed_too(tmp_path):
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
     assert len((tmp_path / "clean" / "log.db.jsonl").read_text().splitlines()) == 60
+
+
+def cleaned(tmp_path, *arguments):
+    command = ["check", *map(str, arguments), "--fix", str(tmp_path / "clean"), "--yes"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    return result.stderr.replace("\n", "")
+
+
+def rows_in(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_what_is_left_keeps_all_its_keys_and_rows_without_labels(tmp_path):
+    rows = [
+        row | {"customer": f"c{at}", "tools": [], "ts": None} for at, row in enumerate(rows_of(60))
+    ]
+    rows[5] = {"prompt": "what may this be", "customer": "c5"}
+    path = write(tmp_path / "rows.jsonl", rows)
+    cleaned(tmp_path, path, "--skip-broken")
+    assert rows_in(tmp_path / "clean" / "rows.jsonl") == rows
+
+
+def test_an_answer_changes_the_label_alone(tmp_path):
+    rows = [row | {"customer": f"c{at}"} for at, row in enumerate(rows_of(60))]
+    rows.append(rows[0] | {"label": "legal"})
+    path = write(tmp_path / "rows.jsonl", rows)
+    command = ["check", str(path), "--fix", str(tmp_path / "clean")]
+    result = CliRunner().invoke(app, command, input="billing\nq\n")
+    assert result.exit_code == 0, result.output
+    rows[-1]["label"] = "billing"
+    found = (tmp_path / "clean" / "rows.jsonl").read_text()
+    assert found == "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
+
+
+def test_a_table_keeps_its_other_columns_and_a_mapped_row_what_was_mapped(tmp_path):
+    rows = list(rows_of(60))
+    table = [{"Text": r["prompt"], "intent": r["label"], "ts": None} for r in rows]
+    cleaned(tmp_path, write(tmp_path / "rows.jsonl", table))
+    kept = rows_in(tmp_path / "clean" / "rows.jsonl")
+    assert kept == [{"ts": None, "label": r["label"], "prompt": r["prompt"]} for r in rows]
+    nested = [{"body": {"text": r["prompt"]}, "team": r["label"], "customer": "c"} for r in rows]
+    path = write(tmp_path / "rows.jsonl", nested)
+    cleaned(tmp_path, path, "--map", "prompt=body.text", "--map", "label=team")
+    assert rows_in(tmp_path / "clean" / "rows.jsonl") == rows
+
+
+def test_of_a_file_of_which_nothing_is_left_no_older_one_stays(tmp_path):
+    rows = list(rows_of(60))
+    one, two = write(tmp_path / "one.jsonl", rows[:3]), write(tmp_path / "two.jsonl", rows)
+    (tmp_path / "clean").mkdir()
+    write(tmp_path / "clean" / "one.jsonl", rows)
+    told = cleaned(tmp_path, one, two)
+    assert "one.jsonl: 0 rows are left" in told
+    assert [path.name for path in (tmp_path / "clean").iterdir()] == ["two.jsonl"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from router_ml.cli.console import broken_rows, err, needs, one_sentence, print_json
-from router_ml.cli.options import JsonOption, LogsArgument, MapOption, SkipOption
+from router_ml.cli.options import JsonOption, LogsArgument, MapOption, ScrubOption, SkipOption
 from router_ml.cli.progress import progress
 from router_ml.cli.recipe import FOLDS
 from router_ml.plurals import counted
@@ -23,6 +23,7 @@ def check(
     source: LogsArgument,
     mapping: MapOption = None,
     skip_broken: SkipOption = False,
+    scrub: ScrubOption = "",
     fix: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Ask what to do; write what is left there.")
     ] = None,
@@ -41,7 +42,7 @@ def check(
         from router_ml.training.recipe import DataRecipe
 
         recipe, places = Recipe(data=DataRecipe(folds=FOLDS)), read_mapping(mapping or ())
-        rows = read_log(source, mapping=places, broken=broken)
+        rows = read_log(source, mapping=places, broken=broken, scrub=scrub)
         found = run(rows, recipe, broken, progress)
         if as_json:
             print_json(found)
@@ -49,11 +50,14 @@ def check(
             _show_findings(found)
         if fix is not None:
             from router_ml.cli.fix import ask, write_fixed
+            from router_ml.training.fixing import fixed_rows
 
             fixes = ask(found, usual=yes)
-            again = read_log(source, mapping=places, broken=lambda error: None)
-            for path, count in write_fixed(again, fixes, fix, find_files(*source)):
-                err.print(f"Wrote {path}: {counted(count, 'row')}.", soft_wrap=True)
+            again = read_log(source, mapping=places, broken=lambda error: None, scrub=scrub)
+            left = fixed_rows(again, fixes.rows, mapped=bool(places))
+            for path, count in write_fixed(left, fix, find_files(*source)):
+                said = f"Wrote {path}: {counted(count, 'row')}."
+                err.print(said if count else f"No {path}: 0 rows are left.", soft_wrap=True)
         elif not found.clean:
             raise typer.Exit(1)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from router_ml.cli.console import err
-from router_ml.cli.files import write_rows
+from router_ml.cli.files import check_unread, write_rows
 from router_ml.errors import DataError
-from router_ml.logs import Row, split_table
-from router_ml.training.fixing import Fixes, Labels, Question, fixed_rows, questions
+from router_ml.logs import split_table
+from router_ml.training.fixing import Fixes, Labels, Question, questions
 
 if TYPE_CHECKING:
     from router_ml.training import Findings
@@ -85,28 +85,38 @@ def _joined(labels: Labels) -> str:
 
 
 def write_fixed(
-    rows: Iterable[Row], fixes: Fixes, directory: Path, sources: Sequence[Path]
+    rows: Iterable[tuple[str, dict[str, Any]]], directory: Path, sources: Sequence[Path]
 ) -> Iterator[tuple[Path, int]]:
     """Write a file of JSON Lines for each file of a log; yield where, and how many rows.
+
+    Of a log of which nothing is left there is no file, nor an earlier one: no log is empty.
+
+    Args:
+        rows: of `fixed_rows`.
+        directory: where to write.
+        sources: the log's files.
 
     Raises:
         DataError: a file of the log is where one would be written, or two have one name.
 
     """
     targets = {str(source): directory / _name(source) for source in sources}
-    for source, target in targets.items():
-        log = source if Path(source).exists() else split_table(source)[0]
-        if target.exists() and target.samefile(log):
-            raise DataError(target, None, "is the log: --fix needs another directory.")
+    for target in targets.values():
+        check_unread(target, sources)
     if len(set(targets.values())) < len(targets):
         raise DataError(directory, None, "would have two files of one name: fix one at a time.")
     directory.mkdir(parents=True, exist_ok=True)
-    for file, some in groupby(fixed_rows(rows, fixes.rows), key=lambda one: one[0]):
+    empty = dict.fromkeys(targets.values())
+    for file, some in groupby(rows, key=lambda one: one[0]):
         kept = [row for _, row in some]
         # A database that names no table is read as `file::table`.
         target = targets.get(file) or targets[split_table(file)[0]]
+        empty.pop(target, None)
         write_rows(target, kept)
         yield target, len(kept)
+    for target in empty:
+        target.unlink(missing_ok=True)
+        yield target, 0
 
 
 def _name(source: Path) -> str:

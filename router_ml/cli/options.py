@@ -29,6 +29,11 @@ MapOption = Annotated[
 SkipOption = Annotated[
     bool, typer.Option("--skip-broken", help="Pass over rows that cannot be read, and count them.")
 ]
+_SCRUB = (
+    "Take out e-mail addresses, phone numbers (as dialled in US, DE …), keys and card "
+    "numbers before anything else is done."
+)
+ScrubOption = Annotated[str, typer.Option("--scrub", metavar="COUNTRY", help=_SCRUB)]
 SeedOption = Annotated[
     int, typer.Option(min=0, max=2**32, help="Of the draw that divides or samples rows.")
 ]

@@ -12,7 +12,13 @@ from typer.core import TyperCommand
 
 from router_ml.artifact import CONFIG, SHIPPED
 from router_ml.cli.console import broken_rows, needs, one_sentence
-from router_ml.cli.options import MapOption, PublicDataOption, RecipeArgument, SkipOption
+from router_ml.cli.options import (
+    MapOption,
+    PublicDataOption,
+    RecipeArgument,
+    ScrubOption,
+    SkipOption,
+)
 from router_ml.cli.progress import progress
 from router_ml.cli.recipe import find_recipe
 from router_ml.plurals import counted
@@ -25,10 +31,6 @@ _ENCODER = "`ngrams`, `shipped`, or a sentence-transformers model, name or path.
 _EXTEND = (
     "Keep the labels of an artifact, the shipped one's by default, as they are: the rows' labels "
     "come beside them."
-)
-_SCRUB = (
-    "Take out e-mail addresses, phone numbers (as dialled in US, DE …), keys and card "
-    "numbers before anything else is done."
 )
 
 
@@ -64,7 +66,7 @@ def train(
     ] = None,
     mapping: MapOption = None,
     skip_broken: SkipOption = False,
-    scrub: Annotated[str, typer.Option(metavar="COUNTRY", help=_SCRUB)] = "",
+    scrub: ScrubOption = "",
     force: Annotated[bool, typer.Option("--force", help="Replace a better artifact too.")] = False,
     public_data: PublicDataOption = None,
 ) -> None:

@@ -83,6 +83,17 @@ def _by_layout(row: Row) -> Row:
     return row._replace(layout=layout.name, data={**_without_request(data), **label, **said})
 
 
+def said_once(row: Row) -> Data:
+    """Return what a recognised row says without a table's own names for its text and label."""
+    if row.layout != _TABLE.name:
+        return row.data
+    known = dict.fromkeys(TEXT_COLUMNS, row.data["prompt"])
+    known |= dict.fromkeys(LABEL_COLUMNS, row.data.get("label"))
+    own = {key for key in row.data if key != "label" and key.lower() in known}
+    said = {key for key in own if known[key.lower()] == _cell(row.data[key])}
+    return {key: value for key, value in row.data.items() if key not in said}
+
+
 def _says_it_as_we_do(data: Data) -> bool:
     messages = decoded(data.get("messages"))
     return data.get("prompt") is not None or (isinstance(messages, list) and bool(messages))

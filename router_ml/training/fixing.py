@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from router_ml.errors import DataError
 from router_ml.examples import labels_of
 from router_ml.logs import Row
+from router_ml.logs.layouts import said_once
+from router_ml.logs.mapping import FIELDS
 from router_ml.training.checking import Findings, Place, Same
 
-_KEPT = ("id", "prompt", "messages", "source", "license", "lang", "split", "group")
+_KEPT = (*FIELDS, "license")
+"""Of a mapped row: its other keys say what the mapping no longer finds in what is written."""
 
 Labels = tuple[str, ...]
 
@@ -88,21 +90,35 @@ def _others(found: Findings, small: str) -> list[Labels]:
 
 
 def fixed_rows(
-    rows: Iterable[Row], fixes: Mapping[tuple[str, int], Labels | None]
+    rows: Iterable[Row], fixes: Mapping[tuple[str, int], Labels | None], *, mapped: bool = False
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (file, row) of what is left of a log, in its order, with the labels decided on.
 
-    Rows without labels are left out, as in training.
+    Rows are as they were, with all their keys, but for labels that a decision changed.
+
+    Args:
+        rows: of the log.
+        fixes: of `Fixes`.
+        mapped: whether a mapping read the rows: then only what it found is kept.
+
     """
     for row in rows:
         place = str(row.path), row.number
-        try:
-            labels, single = labels_of(*place, row.data)
-        except DataError:
-            continue
-        decided = fixes.get(place, labels)
-        if decided is None:
-            continue
-        kept = {key: row.data[key] for key in _KEPT if row.data.get(key) is not None}
-        one = {"label": decided[0]} if single and len(decided) == 1 else {"labels": decided}
-        yield place[0], {**kept, **one}
+        data = _mapped(row) if mapped else said_once(row)
+        if place not in fixes:
+            yield place[0], data
+        elif (labels := fixes[place]) is not None:
+            yield place[0], _relabelled(place, data, labels)
+
+
+def _mapped(row: Row) -> dict[str, Any]:
+    return {key: row.data[key] for key in _KEPT if row.data.get(key) is not None}
+
+
+def _relabelled(place: tuple[str, int], data: dict[str, Any], labels: Labels) -> dict[str, Any]:
+    given, single = labels_of(*place, data)
+    if labels == given:
+        return data
+    if single and len(labels) == 1:
+        return {**data, "label": labels[0]}
+    return {**{key: value for key, value in data.items() if key != "label"}, "labels": labels}
