@@ -25,6 +25,8 @@ Every message is one sentence that says what is wrong, where, and what to do.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -116,3 +118,14 @@ class DataError(RouterMLError):
     def __reduce__(self) -> tuple[type[DataError], tuple[str, int | None, str]]:
         """Travel between processes."""
         return type(self), (self.path, self.line, self.problem)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let what goes wrong with a file name this path, and not a temporary one beside it."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error

@@ -1,4 +1,8 @@
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +20,7 @@ from router_ml.training.heads import Calibration, Head
 from router_ml.training.ngram_encoder import NgramEncoder
 from router_ml.training.planting import plant
 from router_ml.training.progress import silent
-from router_ml.training.recipe import DataRecipe, EncoderRecipe, HeadRecipe
+from router_ml.training.recipe import DataRecipe, EncoderRecipe, FineTuneRecipe, HeadRecipe
 from router_ml.training.unseen import evaluate_unseen, judge_unseen, leave_out
 
 PROMPTS = Path(__file__).parent.parent / "training" / "prompts"
@@ -230,6 +234,67 @@ def test_recipe_errors(tmp_path):
         load_recipe(path)
     with pytest.raises(RecipeError, match="matches"):
         train(Recipe(data=DataRecipe(files=("none*.jsonl",))), tmp_path / "mine", base=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("[data]\nfolds = 1\n", "`folds` must be 0 or at least 2"),
+        ("[data]\nunseen_folds = 1\n", "`unseen_folds` must be 0 or at least 2"),
+        ('[data]\nmap = {text = "x"}\n', "the field 'text'"),
+    ],
+)
+def test_recipes_that_are_refused_when_they_are_read(tmp_path, content, problem):
+    path = tmp_path / "r.toml"
+    path.write_text(content)
+    with pytest.raises(RecipeError, match=f"r.toml: .*{problem}"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("parts", "problem"),
+    [
+        ({"head": HeadRecipe("Nonsense")}, "'Nonsense' is no scikit-learn classifier"),
+        ({"head": HeadRecipe(parameters={"depth": 3})}, "depth"),
+        ({"head": HeadRecipe(parameters={"C": -1})}, "'C' parameter"),
+        ({"encoder": EncoderRecipe(fine_tune=FineTuneRecipe())}, "on the command line --encoder"),
+    ],
+)
+def test_what_no_row_is_needed_to_refuse(tmp_path, parts, problem):
+    with pytest.raises(RecipeError, match=problem):  # and not that there are no such rows
+        train(recipe_for(tmp_path / "none.jsonl", **parts), tmp_path / "mine")
+
+
+def test_whether_an_artifact_can_be_written_is_tried_first(tmp_path):
+    (tmp_path / "file").write_text("")
+    place = tmp_path / "file" / "mine"
+    with pytest.raises(OSError, match=re.escape(repr(str(place)))):
+        train(recipe_for(tmp_path / "none.jsonl"), place)
+    with pytest.raises(RecipeError):
+        train(recipe_for(tmp_path / "none.jsonl"), tmp_path / "models" / "mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the limit is set in a child")
+def test_an_artifact_that_does_not_fit_the_disk_is_named(tmp_path):
+    code = """
+import resource, signal, sys
+from pathlib import Path
+from router_ml.artifact import load_artifact, find_artifact
+from router_ml.training.artifact_files import write_artifact
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
+config = load_artifact(find_artifact()).config
+try:
+    write_artifact(Path(sys.argv[1]), config, {"model.onnx": bytes(100)}, [], "")
+except OSError as error:
+    print(error.filename)
+"""
+    place = tmp_path / "mine"
+    command = [sys.executable, "-c", code, str(place)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == str(place)
+    assert list(tmp_path.iterdir()) == []
 
 
 def sourced_rows(path, sources=4, rows=160):

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from router_ml.errors import DataError
+from router_ml.errors import DataError, naming
 from router_ml.logs import split_table
 
 
@@ -24,14 +24,9 @@ def open_sink(output: Path | None) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    try:
-        through = output.exists() and not output.is_file()
-        with output.open("wb") if through else _whole_file(output) as sink:
-            yield sink
-    except BrokenPipeError:
-        raise
-    except OSError as error:  # name what the user gave, not the temporary file
-        raise OSError(error.errno, error.strerror, str(output)) from error
+    through = output.exists() and not output.is_file()
+    with naming(output), output.open("wb") if through else _whole_file(output) as sink:
+        yield sink
 
 
 @contextmanager

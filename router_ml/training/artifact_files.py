@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from router_ml.artifact import CARD, CONFIG, GOLDEN, Config, FileEntry, GoldenRow, load_artifact
 from router_ml.classifier import Classifier
-from router_ml.errors import TrainingError
+from router_ml.errors import TrainingError, naming
 from router_ml.examples import Example
 
 _GOLDEN_ROWS = 64
@@ -43,16 +44,19 @@ def _is_whole(example: Example) -> bool:
 
 
 def check_output(output: Path) -> None:
-    """Refuse to replace a directory that is no artifact.
+    """Refuse to replace a directory that is no artifact, or to write where none can be made.
 
     Raises:
         TrainingError: `output` is a file, or a directory with something else in it.
+        OSError: nothing can be made beside it.
 
     """
-    if output.is_dir() and (not any(output.iterdir()) or (output / CONFIG).is_file()):
-        return
-    if output.exists():
-        raise TrainingError(f"{output} exists and is no artifact: it is not replaced.")
+    with naming(output):
+        is_artifact = output.is_dir() and (not any(output.iterdir()) or (output / CONFIG).is_file())
+        if output.exists() and not is_artifact:
+            raise TrainingError(f"{output} exists and is no artifact: it is not replaced.")
+        there = next(parent for parent in output.absolute().parents if parent.exists())
+        tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=there).cleanup()
 
 
 def write_artifact(
@@ -77,14 +81,21 @@ def write_artifact(
     entries = {name: _entry(content) for name, content in contents.items()}
     config = msgspec.structs.replace(config, files=entries)
     encoded = msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    staged = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-    try:
+    with naming(output), _staged(output) as staged:
         for name, content in {**contents, CONFIG: encoded, CARD: card.encode()}.items():
             (staged / name).write_bytes(content)
         _replay(staged, golden)
         staged.chmod(0o755)
         _swap(staged, output)
+
+
+@contextmanager
+def _staged(output: Path) -> Iterator[Path]:
+    """Make a directory beside the place of another; what is left of it goes at the end."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    staged = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+    try:
+        yield staged
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 

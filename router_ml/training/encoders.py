@@ -71,11 +71,7 @@ def make_encoder(
         RecipeError: its model cannot be loaded, or it is none to be trained further.
 
     """
-    if recipe.fine_tune and recipe.kind not in {"static", "transformer"}:
-        raise RecipeError(
-            f"`fine_tune` trains a sentence-transformers model, and the encoder kind "
-            f"{recipe.kind!r} is none: say which with `model`, on the command line --encoder."
-        )
+    check_encoder(recipe)
     if recipe.kind == "shipped":
         return ShippedEncoder(recipe.model)
     if recipe.kind == "ngrams":
@@ -90,6 +86,20 @@ def make_encoder(
     if recipe.fine_tune:
         encoder.train(recipe.fine_tune, texts, targets, weights, single_label, seed, done)
     return encoder
+
+
+def check_encoder(recipe: EncoderRecipe) -> None:
+    """Refuse, before any work, to train further what is no sentence-transformers model.
+
+    Raises:
+        RecipeError: it is none.
+
+    """
+    if recipe.fine_tune and recipe.kind not in {"static", "transformer"}:
+        raise RecipeError(
+            f"`fine_tune` trains a sentence-transformers model, and the encoder kind "
+            f"{recipe.kind!r} is none: say which with `model`, on the command line --encoder."
+        )
 
 
 def encode(encoder: Encoder, directory: Path, texts: Sequence[ModelText], done: Done) -> Embeddings:

@@ -121,7 +121,7 @@ def fit_head(
 
     """
     answers = [targets.argmax(1)] if single_label else list(targets.astype(int).T)
-    models = [_estimator(recipe, seed) for _ in answers]
+    models = [new_estimator(recipe, seed) for _ in answers]
     try:
         with warnings.catch_warnings():
             # An optimum reached to fewer digits is measured like any other. Filters belong
@@ -137,14 +137,22 @@ def fit_head(
     return Head(tuple(fitted), columns, single_label, Calibration.none(columns))
 
 
-def _estimator(recipe: HeadRecipe, seed: int) -> Any:
+def new_estimator(recipe: HeadRecipe, seed: int) -> Any:
+    """Make the recipe's classifier, not yet fitted.
+
+    Raises:
+        RecipeError: there is no such classifier, or it refuses its parameters.
+
+    """
     found = _classifiers().get(recipe.classifier)
     try:
         allowed = found().get_params() if found else {}
         parameters = {key: value for key, value in _DEFAULTS.items() if key in allowed}
         parameters |= {"random_state": seed} if "random_state" in allowed else {}
         made = found(**{**parameters, **recipe.parameters}) if found else None
-    except TypeError as error:
+        if made is not None:
+            made._validate_params()  # what fitting does first
+    except (TypeError, ValueError) as error:
         raise RecipeError(f"{recipe.classifier}: {error}") from error
     if not hasattr(made, "predict_proba"):  # of the instance: some have it by a parameter
         raise RecipeError(

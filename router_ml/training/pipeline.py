@@ -27,9 +27,16 @@ from router_ml.training.extension import Extension, extend
 from router_ml.training.fit import Fitted, fit
 from router_ml.training.former import LEARNED_FROM, check_better, find_former, fingerprints
 from router_ml.training.head_export import attach
-from router_ml.training.heads import Calibration, calibrate, calibrated, choose_thresholds
+from router_ml.training.heads import (
+    Calibration,
+    calibrate,
+    calibrated,
+    choose_thresholds,
+    new_estimator,
+)
 from router_ml.training.prepare import Data, clean, data_facts, divide, read_data
 from router_ml.training.progress import Progress, silent
+from router_ml.training.encoders import check_encoder
 from router_ml.training.recipe import Recipe, expand
 from router_ml.training.unseen import Unseen, evaluate_unseen, judge_unseen, judged_unseen
 
@@ -110,7 +117,7 @@ def train(
 
     """
     check_output(output)
-    _check_measured(recipe)
+    _check_recipe(recipe)
     recipe, data, test, extension = _prepare(recipe, base, public_data, broken, progress)
     found = _cross_validate(recipe, data, output, force, progress) if recipe.data.folds else None
     unseen = found.unseen if found else _judge_unseen(recipe, data, progress)
@@ -207,7 +214,10 @@ def _measured(found: CrossValidation) -> dict[str, Any]:
     }
 
 
-def _check_measured(recipe: Recipe) -> None:
+def _check_recipe(recipe: Recipe) -> None:
+    """Refuse what can be told without any row."""
+    check_encoder(recipe.encoder)
+    new_estimator(recipe.head, recipe.seed)
     data = recipe.data
     if not (data.test_share or data.test or data.unseen_folds or data.folds):
         raise RecipeError(

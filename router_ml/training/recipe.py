@@ -9,6 +9,7 @@ import msgspec
 
 from router_ml.catalog import read_toml
 from router_ml.errors import DataError, RecipeError
+from router_ml.logs.mapping import FIELDS
 from router_ml.logs.sources import find_files, split_table
 
 PUBLIC = "public:"
@@ -63,6 +64,16 @@ class DataRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     illustrated: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     scrub: str = ""
     weights: dict[str, float] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse what no type says: it is an error before any work."""
+        for name in ("unseen_folds", "folds"):
+            if getattr(self, name) == 1:
+                raise ValueError(f"`{name}` must be 0 or at least 2: one fold leaves nothing")
+        for field in self.map:
+            if field not in FIELDS:
+                known = ", ".join(FIELDS)
+                raise ValueError(f"`map` has the field {field!r}, and must be of {known}")
 
 
 Order = Annotated[int, msgspec.Meta(ge=1, le=8)]
