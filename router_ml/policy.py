@@ -244,6 +244,11 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         needs = {*self.needs(), *self.thresholds}
         return labels <= needs <= labels | set(FACTS)
 
+    def covers_own(self, labels: Iterable[str]) -> bool:
+        """Say whether all labels that this policy speaks of are there, whatever others are."""
+        needs = self.needs()
+        return self.covers(label for label in labels if label in needs)
+
     def needs(self) -> list[str]:
         """Return what its rules and adjustments need, in order."""
         of_rules = [need for rule in self.rules for need in rule.needs]

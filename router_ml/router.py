@@ -171,6 +171,6 @@ def default_policy(labels: Sequence[str]) -> Policy:
     shipped = Policy.load(SHIPPED_POLICY)
     needs = shipped.needs()
     own = [label for label in labels if label not in needs]
-    if shipped.covers(label for label in labels if label in needs):
+    if shipped.covers_own(labels):
         return shipped.with_labels(own) if own else shipped
     return Policy.of_labels(labels)

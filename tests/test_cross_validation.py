@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import f1_score
 from typer.testing import CliRunner
 
+from router_ml import Router
 from router_ml.artifact import load_artifact
 from router_ml.cli import app
 from router_ml.errors import TrainingError
@@ -15,6 +16,7 @@ from router_ml.training.cross_validation import cross_validate
 from router_ml.training.prepare import divide
 from router_ml.training.progress import silent
 from router_ml.training.recipe import DataRecipe, EncoderRecipe
+from router_ml.training.rivals import rivals_of
 from router_ml.training.split import group_codes, group_folds
 
 SMALL = EncoderRecipe(table_bits=12, width=16)
@@ -67,6 +69,15 @@ def test_the_classifier_and_its_rivals_are_judged_on_what_they_have_not_seen(tmp
     assert found.scores["majority class"].accuracy.value == pytest.approx(1 / 3, abs=0.02)
     assert found.scores["majority class"].lead.high < 0
     assert found.repeats == 5
+
+
+def test_the_keyword_rules_are_a_rival_where_they_know_the_labels(tmp_path):
+    rows = [row | {"label": row["label"].replace("talk", "math")} for row in rows_of(60)]
+    recipe = recipe_for(write(tmp_path / "rows.jsonl", rows))
+    data = data_of(recipe, tmp_path)
+    assert "keyword rules" not in rivals_of(data)
+    shipped = data._replace(labels=Router.load().classifier.labels)
+    assert "keyword rules" in rivals_of(shipped)
 
 
 def test_labels_without_rhyme_are_no_better_than_chance(tmp_path):
@@ -164,7 +175,7 @@ def test_the_command_says_how_good_and_what_next(tmp_path):
     assert ":101: no JSON" in CliRunner().invoke(app, arguments).stderr
     result = CliRunner().invoke(app, [*arguments, "--skip-broken", "--encoder", "shipped"])
     assert result.exit_code == 0
-    for said in ("majority class", "95% interval", "probably wrong", "What to do next"):
+    for said in ("majority class", "95% interval", "probably wrong", "What to do next", "--policy"):
         assert said in result.stdout
     assert "skipped: 1" in result.stderr
     assert load_artifact(tmp_path / "mine").config.trained["encoder"]["kind"] == "shipped"

@@ -172,3 +172,15 @@ def test_a_bare_extend_means_the_shipped_artifact(tmp_path, extended):
     assert "has the label 'billing' already" in result.output
     result = CliRunner().invoke(app, ["train", str(path), "--extend", str(tmp_path / "typo")])
     assert "There is no artifact at" in result.output
+
+
+def test_golden_rows_teach_and_are_not_judged(tmp_path):
+    path = write_rows(tmp_path / "rows.jsonl")
+    data = DataRecipe(files=(str(path),), folds=3)
+    trained = train(Recipe("mine", data=data, extend="default", encoder=SMALL), tmp_path / "mine")
+    scores = trained.cross_validation.scores
+    assert {score.rows for score in scores.values()} == {120}
+    assert scores["majority class"].accuracy.value == pytest.approx(0.5, abs=0.02)
+    assert trained.evaluations[0].rows == 120
+    assert load_artifact(tmp_path / "mine").config.trained["data"]["labels"]["(none)"] >= 20
+    assert not any("(none)" in sentence or "policy" in sentence for sentence in trained.advice)

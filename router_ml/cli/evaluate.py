@@ -136,7 +136,9 @@ def _make_report(engine: str | None, workers: int | None) -> Callable[..., Repor
 def _others(against: list[str] | None, router: Router) -> list[str]:
     """Return what to compare with: the keyword rules, where nothing else is asked for."""
     if against is None:
-        return ["keywords"] if "math" in router.classifier.labels else []
+        from router_ml.evaluation import keywords_apply
+
+        return ["keywords"] if keywords_apply(router.classifier.labels) else []
     return against
 
 

@@ -1,7 +1,7 @@
 """How often routing is right, where it is wrong, and against what."""
 
 from router_ml.evaluation.facts import Report
-from router_ml.evaluation.keywords import keyword_labels
+from router_ml.evaluation.keywords import keyword_labels, keywords_apply
 from router_ml.evaluation.metrics import (
     Evaluation,
     Judged,
@@ -28,6 +28,7 @@ __all__ = [
     "find_system",
     "judge",
     "keyword_labels",
+    "keywords_apply",
     "make_report",
     "slice_rows",
 ]

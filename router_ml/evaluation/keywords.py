@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from router_ml.examples import Example
+from router_ml.policy import Policy
 
 MATH_KEYWORDS = (
     "prove",
@@ -13,6 +16,11 @@ MATH_KEYWORDS = (
     "mathematical",
     "proof",
 )
+
+
+def keywords_apply(labels: Iterable[str]) -> bool:
+    """Say whether the rules know these labels: a team's own `math` is something else."""
+    return Policy.load().covers_own(labels)
 
 
 def keyword_labels(text: str) -> tuple[str, ...]:

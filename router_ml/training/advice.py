@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from router_ml.evaluation.contest import OURS, Said, label_f1
 from router_ml.evaluation.label_errors import Doubt, doubts
 from router_ml.plurals import counted
+from router_ml.router import default_policy
 from router_ml.training.cross_validation import CrossValidation
 from router_ml.training.heads import Array, calibrated
 from router_ml.training.prepare import Data
@@ -32,9 +34,12 @@ def advise(recipe: Recipe, found: CrossValidation) -> list[str]:
     """
     data = found.unseen.data
     given = judged_unseen(recipe, found.unseen).given
-    said = np.array([[label in row for label in data.labels] for row in given])
-    sentences = (*_rivals(found), *_doubted(recipe, found.unseen), *_weak(data, said), *_few(data))
-    return list(sentences) or ["Nothing stands out: judge it on requests of another week."]
+    said = np.array([[label in row for label in data.labels] for row in given])[data.own]
+    true, labels = data.targets[data.own] > 0, data.labels
+    rows = _doubted(recipe, found.unseen), _weak(labels, true, said), _few(labels, true)
+    sentences = [*_rivals(found), *chain.from_iterable(rows)]
+    sentences = sentences or ["Nothing stands out: judge it on requests of another week."]
+    return [*sentences, *_unserved(recipe, labels)]
 
 
 def _rivals(found: CrossValidation) -> Iterator[str]:
@@ -48,7 +53,8 @@ def _rivals(found: CrossValidation) -> Iterator[str]:
 
 
 def _doubted(recipe: Recipe, unseen: Unseen) -> Iterator[str]:
-    count = len(doubted(unseen.data, probabilities_of(recipe, unseen)))
+    found = doubted(unseen.data, probabilities_of(recipe, unseen))
+    count = sum(unseen.data.own[row] for row, _ in found)
     if count:
         rows = counted(count, "row has", "rows have")
         yield f"{rows} labels that are probably wrong: router-ml check lists them."
@@ -66,24 +72,33 @@ def doubted(data: Data, probabilities: Array) -> list[Doubt]:
     return doubts(probabilities, given, data.labels, single_label=single)
 
 
-def _weak(data: Data, said: Said) -> Iterator[str]:
+def _weak(labels: Sequence[str], true: Said, said: Said) -> Iterator[str]:
     """Name the labels told apart worst, each with what it is taken for."""
-    true = data.targets > 0
     f1 = label_f1(said, true)
     for at in np.argsort(f1, kind="stable")[:_NAMED]:
         if f1[at] < _WEAK and true[:, at].any():
-            taken = _taken_for(data, said[true[:, at]], int(at))
-            yield f"{data.labels[at]}: F1 {f1[at]:.2f}{taken}: more rows, or a clearer border."
+            taken = _taken_for(labels, said[true[:, at]], int(at))
+            yield f"{labels[at]}: F1 {f1[at]:.2f}{taken}: more rows, or a clearer border."
 
 
-def _taken_for(data: Data, said: NDArray[np.bool_], own: int) -> str:
+def _taken_for(labels: Sequence[str], said: NDArray[np.bool_], own: int) -> str:
     missed = said[~said[:, own]].sum(axis=0)
-    return f", most often taken for {data.labels[missed.argmax()]}" if missed.any() else ""
+    return f", most often taken for {labels[missed.argmax()]}" if missed.any() else ""
 
 
-def _few(data: Data) -> Iterator[str]:
-    counts = data.targets.sum(axis=0).astype(int)
-    few = [f"{data.labels[at]} ({counts[at]})" for at in np.argsort(counts, kind="stable")]
-    few = few[: min(_NAMED, int((counts < _FEW).sum()))]
+def _few(labels: Sequence[str], true: Said) -> Iterator[str]:
+    counts = true.sum(axis=0)
+    rare = [at for at in np.argsort(counts, kind="stable") if 0 < counts[at] < _FEW]
+    few = [f"{labels[at]} ({counts[at]})" for at in rare[:_NAMED]]
     if few:
         yield f"Fewest rows: {', '.join(few)}; more of them help most."
+
+
+def _unserved(recipe: Recipe, labels: Sequence[str]) -> Iterator[str]:
+    """Say that labels of one's own are routes to which no policy gives a model."""
+    rules = default_policy(labels).rules
+    if recipe.extend is None and not all(rule.models or rule.choose for rule in rules):
+        yield (
+            "Your labels are routes without models: name the models of each in a policy, and "
+            "pass it as --policy (docs/policy.md)."
+        )

@@ -103,9 +103,9 @@ def cross_validate(
     said = {name: [one.said[name] for one in rounds] for name in rounds[0].said}
     groups = group_codes(data.cleaned.examples, data.cleaned.groups)
     contest = Contest(data.targets > 0, said[OURS], Bootstrap(groups))
-    scores = {name: contest.score(given) for name, given in said.items()}
-    if known is not None and known.fair.any():
-        scores[known.name] = contest.score([known.said], known.fair)
+    scores = {name: contest.score(given, data.own) for name, given in said.items()}
+    if known is not None and (fair := known.fair & data.own).any():
+        scores[known.name] = contest.score([known.said], fair)
     return CrossValidation(folds, repeats, rounds[0].unseen, scores)
 
 

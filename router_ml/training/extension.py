@@ -3,7 +3,7 @@
 The artifact's graph stays node for node as it is; encoder and head of the new labels stand
 beside it in one graph. Rows say which of the new labels they carry and nothing of the others.
 What carries none of the new ones is learned too: from rows without a label or, where a log has
-too few of them, from the artifact's golden rows.
+too few of them, from the artifact's golden rows, on which nothing is measured.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from router_ml.errors import RecipeError, TrainingError
 from router_ml.examples import Example, label_names
 from router_ml.request import ModelText, Request, Turn
 from router_ml.training.former import LEARNED_FROM, NONE
+from router_ml.training.prepare import GOLDEN
 from router_ml.training.recipe import Recipe
 from router_ml.training.side_by_side import side_by_side
 
@@ -191,4 +192,4 @@ def _others(artifact: Artifact) -> list[Example]:
 def _other(row: GoldenRow) -> Example:
     text = ModelText(row.turn.encode(), row.context.encode())
     request = Request((Turn("user", row.turn),))
-    return Example(request, text, (), single=False, source="golden rows")
+    return Example(request, text, (), single=False, source=GOLDEN)

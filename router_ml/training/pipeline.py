@@ -13,7 +13,14 @@ import numpy as np
 from router_ml.artifact import MODEL, SCHEMA_VERSION, Artifact, Config, find_artifact, load_artifact
 from router_ml.classifier import Classifier
 from router_ml.errors import RecipeError, TrainingError
-from router_ml.evaluation import Evaluation, compare, evaluate, evaluate_keywords
+from router_ml.evaluation import (
+    Evaluation,
+    Judged,
+    compare,
+    evaluate,
+    evaluate_keywords,
+    keywords_apply,
+)
 from router_ml.evaluation.contest import OURS
 from router_ml.examples import Example, read_examples
 from router_ml.logs import Broken, refuse
@@ -23,6 +30,7 @@ from router_ml.training.advice import advise
 from router_ml.training.artifact_files import check_output, golden_rows, write_artifact
 from router_ml.training.card import model_card
 from router_ml.training.cross_validation import CrossValidation, cross_validate
+from router_ml.training.encoders import check_encoder
 from router_ml.training.extension import Extension, extend
 from router_ml.training.fit import Fitted, fit
 from router_ml.training.former import LEARNED_FROM, check_better, find_former, fingerprints
@@ -36,7 +44,6 @@ from router_ml.training.heads import (
 )
 from router_ml.training.prepare import Data, clean, data_facts, divide, read_data
 from router_ml.training.progress import Progress, silent
-from router_ml.training.encoders import check_encoder
 from router_ml.training.recipe import Recipe, expand
 from router_ml.training.unseen import Unseen, evaluate_unseen, judge_unseen, judged_unseen
 
@@ -190,9 +197,11 @@ def _cross_validate(
 def _evaluate(recipe: Recipe, unseen: Unseen) -> list[Evaluation]:
     if not recipe.data.folds:
         return evaluate_unseen(recipe, unseen)
-    data, judged = unseen.data, judged_unseen(recipe, unseen)
+    data, found = unseen.data, judged_unseen(recipe, unseen)
+    own = np.flatnonzero(data.own)
+    judged = Judged(found.probabilities[own], [found.given[row] for row in own])
     policy = default_policy(data.labels)
-    return [compare("cross-validation", data.cleaned.examples, judged, data.labels, policy)]
+    return [compare("cross-validation", data.examples(own), judged, data.labels, policy)]
 
 
 def _figures(
@@ -325,12 +334,12 @@ def _check_parity(learned: Learned, texts: Sequence[ModelText], progress: Progre
 
 def _measure(classifier: Classifier, data: Data, test: Sequence[Example]) -> list[Evaluation]:
     policy = default_policy(data.labels)
-    held = data.examples(data.split.test)
+    held = data.examples(data.split.test[data.own[data.split.test]])
     found = []
     for name, examples in (("held-out rows", held), ("test files", test)):
         if examples:
             found.append(evaluate(classifier, policy, examples, name=name))
-            if "math" in data.labels:
+            if keywords_apply(data.labels):
                 found.append(evaluate_keywords(policy, examples, data.labels, name))
     return found
 

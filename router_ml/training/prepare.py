@@ -22,6 +22,9 @@ from router_ml.training.split import Split, split_rows
 
 Rows = NDArray[np.intp]
 
+GOLDEN = "golden rows"
+"""The source of rows that teach what is none of a log's labels, and are not judged."""
+
 
 class Data(NamedTuple):
     """Rows made ready to learn from.
@@ -52,6 +55,11 @@ class Data(NamedTuple):
     def examples(self, rows: Rows) -> list[Example]:
         """Return these rows."""
         return [self.cleaned.examples[row] for row in rows]
+
+    @property
+    def own(self) -> NDArray[np.bool_]:
+        """Which rows are of the log, bool [n]; the others are golden rows."""
+        return np.array([example.source != GOLDEN for example in self.cleaned.examples])
 
     def held_out(self) -> Rows:
         """Return the rows that nothing was learned from; all of them if there are none."""

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from router_ml.evaluation import keyword_labels
+from router_ml.evaluation import keyword_labels, keywords_apply
 from router_ml.evaluation.contest import Said
 from router_ml.training.prepare import Data, Rows
 
@@ -23,16 +23,16 @@ _WORDS = r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]|\w\w+"
 
 
 def rivals_of(data: Data) -> dict[str, Rival]:
-    """Return what to compare with, by name; keyword rules where their label is one of these."""
+    """Return what to compare with, by name; keyword rules where they know the labels."""
     rivals: dict[str, Rival] = {"TF-IDF + logistic regression": label_by_words}
-    if "math" in data.labels:
+    if keywords_apply(data.labels):
         rivals["keyword rules"] = label_by_keywords
     return {**rivals, "majority class": label_as_most}
 
 
 def label_as_most(data: Data, seen: Rows, judged: Rows) -> Said:
-    """Give every row the labels that most rows have."""
-    most, _ = Counter(map(tuple, data.targets[seen].tolist())).most_common(1)[0]
+    """Give every row the labels that most rows of the log have."""
+    most, _ = Counter(map(tuple, data.targets[seen[data.own[seen]]].tolist())).most_common(1)[0]
     return np.tile(np.array(most) > 0, (len(judged), 1))
 
 

@@ -20,7 +20,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from router_ml.errors import TrainingError
-from router_ml.evaluation import Evaluation, Judged, compare, evaluate_keywords
+from router_ml.evaluation import Evaluation, Judged, compare, evaluate_keywords, keywords_apply
 from router_ml.plurals import counted
 from router_ml.router import default_policy
 from router_ml.training.duplicates import Cleaned
@@ -160,7 +160,7 @@ def evaluate_unseen(recipe: Recipe, unseen: Unseen) -> list[Evaluation]:
     judged = judged_unseen(recipe, unseen)
     policy = default_policy(data.labels)
     found = [compare("unseen sources", examples, judged, data.labels, policy)]
-    if "math" in data.labels:
+    if keywords_apply(data.labels):
         found.append(evaluate_keywords(policy, examples, data.labels, "unseen sources"))
     return found
 
