@@ -254,7 +254,7 @@ def test_the_commands(tmp_path, small_fragments):
     shown = run(app, [*command, "--workers", "1"])
     assert shown.exit_code == 0, shown.stderr
     assert "By route: " in shown.stdout
-    found = read_log(sample, 100)
+    found = read_log([sample], 100)
     assert len(found.rows) == 30
     assert {"suggested_labels", "route", "confidence"} < found.rows[0].data.keys()
     refused = run(app, ["evaluate", str(log), "--engine", "spark"])

@@ -197,3 +197,11 @@ def test_of_a_file_of_which_nothing_is_left_no_older_one_stays(tmp_path):
     told = cleaned(tmp_path, one, two)
     assert "one.jsonl: 0 rows are left" in told
     assert [path.name for path in (tmp_path / "clean").iterdir()] == ["two.jsonl"]
+
+
+def test_what_is_scrubbed_is_not_in_what_is_left(tmp_path):
+    rows = [row | {"prompt": f"{row['prompt']} ann@example.org"} for row in rows_of(60)]
+    cleaned(tmp_path, write(tmp_path / "rows.jsonl", rows), "--scrub", "US")
+    written = (tmp_path / "clean" / "rows.jsonl").read_text()
+    assert written.count("[email]") == 60
+    assert "ann@" not in written

@@ -35,7 +35,7 @@ ROWS = [
 def served(tmp_path, labels=("billing", "legal", "code"), *, single=True, name="a.jsonl"):
     log = tmp_path / "log.jsonl"
     log.write_text("\n".join(json.dumps({"prompt": text}) for text in ROWS))
-    questions = make_questions(read_log(log, 100).rows)
+    questions = make_questions(read_log([log], 100).rows)
     with AnswersFile(tmp_path / name) as file:
         session = Session(questions, file, labels, single=single, annotator="ann")
         with LabelServer(session, guideline=GUIDE) as server:
@@ -141,7 +141,7 @@ def test_the_command_serves_until_it_is_interrupted(tmp_path):
 
 def test_a_log_with_a_lone_surrogate(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"prompt": "a \\ude00 b"}\n{"prompt": "c"}')
-    log = read_log(tmp_path / "log.jsonl", 10)
+    log = read_log([tmp_path / "log.jsonl"], 10)
     assert len(log.rows) + len(log.broken) == 2
 
 

@@ -47,7 +47,7 @@ def log(tmp_path):
 
 @pytest.fixture
 def questions(log):
-    return make_questions(read_log(log, 1000).rows)
+    return make_questions(read_log([log], 1000).rows)
 
 
 def session(questions, file, **options):
@@ -171,7 +171,7 @@ def test_one_answer_covers_near_duplicates(tmp_path):
     log, path = tmp_path / "log.jsonl", tmp_path / "a.jsonl"
     texts = ["Where is my refund for order 17?", "where is my refund, for order 18", "Hi"]
     log.write_text("\n".join(json.dumps({"prompt": text}) for text in texts))
-    found = make_questions(read_log(log, 10).rows)
+    found = make_questions(read_log([log], 10).rows)
     assert [len(question.rows) for question in found] == [2, 1]
     with AnswersFile(path) as file:
         one = session(found, file, single=False)
@@ -314,8 +314,12 @@ def test_terminal_with_several_labels_and_none(log):
     rows = [json.loads(line) for line in (log.parent / "log.labels.jsonl").read_text().splitlines()]
     assert [row["labels"] for row in rows] == [["code", "math"], []]
     assert terminal(log, ["q"]).exit_code == 0  # its kind and labels are known from the file
-    told = terminal(log, ["q"], "--single")
-    assert "2 answers" in told.stdout
+    before = (log.parent / "log.labels.jsonl").read_bytes()
+    told = terminal(log, ["1"], "--single")
+    assert told.exit_code == 1
+    assert "are of several labels a row" in told.stderr.replace("\n", " ")
+    assert "choose another file with -o" in told.stderr.replace("\n", " ")
+    assert (log.parent / "log.labels.jsonl").read_bytes() == before
 
 
 def test_a_log_can_say_nothing_to_the_terminal(tmp_path):
@@ -329,7 +333,7 @@ def test_a_log_can_say_nothing_to_the_terminal(tmp_path):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("", "no row has words to label"),
+        ("", "the file has no rows"),
         ("{\n{", ":1: no JSON"),
         ('{"prompt": " "}', "no row has words to label"),
         ('{"prompt": 3}', "`prompt` must be a string"),
@@ -367,8 +371,41 @@ def test_the_log_is_not_taken_for_the_answers(log):
     before = log.read_bytes()
     told = terminal(log, ["q"], "-o", str(log))
     assert told.exit_code == 1
-    assert "is the log" in told.stderr.replace("\n", " ")
+    assert "is read by this command" in told.stderr.replace("\n", " ")
     assert log.read_bytes() == before
+
+
+def test_directories_globs_and_mapped_rows_are_labelled_as_they_are_read(tmp_path, log):
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    rows = log.read_text().splitlines(keepends=True)
+    (logs / "b.jsonl").write_text("".join(rows[:20]))
+    (logs / "a.jsonl").write_text("".join(rows[20:]).replace('"prompt"', '"Text"'))
+    answers = tmp_path / "ann.jsonl"
+    for source in ([logs], [logs / "*.jsonl"], sorted(logs.iterdir())):
+        told = terminal(source[0], ["q"], *map(str, source[1:]), "-o", str(answers))
+        assert "0 of 36 rows" in told.stdout, told.output
+        told = terminal(source[0], ["q"], *map(str, source[1:]))
+        assert "say where the answers go with -o" in told.stderr.replace("\n", " ")
+    told = terminal(logs, ["q"], "-o", str(logs / "ann.jsonl"))
+    assert "is read by this command" in told.stderr.replace("\n", " ")
+    assert len([*logs.iterdir()]) == 2
+    log.write_text(json.dumps({"body": {"text": "hello"}}))
+    assert "--map prompt=PLACE" in terminal(log, ["q"]).stderr.replace("\n", " ")
+    terminal(log, ["+greeting"], "--map", "prompt=body.text")
+    (found,) = read_examples([tmp_path / "log.labels.jsonl"])
+    assert (found.text.turn, found.labels) == (b"hello", ("greeting",))
+
+
+def test_what_is_scrubbed_is_not_in_the_answers(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text(json.dumps({"prompt": "write to ann@example.org", "customer": "ann"}))
+    terminal(log, ["+mail"], "--scrub", "US")
+    written = (tmp_path / "log.labels.jsonl").read_text()
+    assert "write to [email]" in written
+    assert "ann@" not in written
+    assert "customer" not in written
+    assert "1 of 1 row" in terminal(log, ["q"], "--scrub", "US").stdout
 
 
 def test_labels_in_the_log_are_proposed(log):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,17 +11,21 @@ import typer
 
 from router_ml.catalog import Catalog
 from router_ml.cli.console import err, needs, one_sentence, warn
-from router_ml.cli.files import beside
+from router_ml.cli.files import beside, check_unread
 from router_ml.cli.options import (
     ApiKeyOption,
     ArtifactOption,
     BaseUrlOption,
     CatalogOption,
+    LogsArgument,
+    MapOption,
+    ScrubOption,
     names_in,
 )
 from router_ml.cli.prelabel import Prelabeller, prelabel
 from router_ml.cli.progress import progress
 from router_ml.errors import DataError
+from router_ml.logs import Mapping, find_files, read_mapping
 from router_ml.plurals import counted
 from router_ml.tables import out
 
@@ -42,8 +47,10 @@ MultiOption = Annotated[
 
 
 def label(
-    log: Annotated[Path, typer.Argument(help="Rows with prompt or messages, JSON Lines.")],
+    log: LogsArgument,
     output: AnswersOption = None,
+    mapping: MapOption = None,
+    scrub: ScrubOption = "",
     labels: Annotated[str, typer.Option(help="What to choose from, by commas.")] = "",
     multi: MultiOption = None,
     annotator: Annotated[str, typer.Option("--as", envvar="USER", help="Who answers.")] = "me",
@@ -68,16 +75,19 @@ def label(
         from router_ml.labelling.setting import find_setting, read_guideline
 
         told = read_guideline(guideline) if guideline else ""
-        target = _answers_path(output, log)
-        questions = _questions(log, most)
+        named = _named_after(log, output)
+        target = output or beside(named, "labels")
+        check_unread(target, find_files(*log))
+        questions = _questions(log, most, read_mapping(mapping or ()), scrub)
         with AnswersFile(target) as answers:
+            check_unread(target, find_files(*log))  # of a directory, now that it is there
             setting = find_setting(
-                questions, answers.answers, names_in(labels), multi=multi, artifact=artifact
+                questions, answers, names_in(labels), multi=multi, artifact=artifact
             )
             if with_llm is not None:
                 models = Catalog.load(catalog)
                 llm = Prelabeller(with_llm, base_url, api_key, cap_usd, yes, models)
-                _add_voice(llm, questions, setting, told, log)
+                _add_voice(llm, questions, setting, told, named)
             session = Session(
                 questions,
                 answers,
@@ -92,32 +102,35 @@ def label(
             out.print(f"Answers are in {target}: router-ml train {target} -o models/mine")
 
 
-def _answers_path(output: Path | None, log: Path) -> Path:
-    target = output or beside(log, "labels")
-    if target.exists() and target.samefile(log):
-        raise DataError(target, None, "is the log: the answers need another file.")
-    return target
+def _named_after(log: Sequence[str], output: Path | None) -> Path:
+    """Return the file by which others are named: the log or, of several files, the answers."""
+    if find_files(*log) == [Path(log[0])]:
+        return Path(log[0])
+    if output is None:
+        what = "is a directory, a glob or one of several files"
+        raise DataError(log[0], None, f"{what}: say where the answers go with -o.")
+    return output
 
 
-def _questions(path: Path, most: int) -> list[Question]:
+def _questions(sources: Sequence[str], most: int, mapping: Mapping, scrub: str) -> list[Question]:
     """Read what is to be labelled, and say which rows are not."""
     from router_ml.labelling.log import read_log
     from router_ml.labelling.questions import make_questions
 
-    log = read_log(path, most)
-    _show_log(path, log)
+    log = read_log(sources, most, mapping=mapping, scrub=scrub)
+    _show_log(log)
     return make_questions(log.rows, progress=progress)
 
 
-def _show_log(path: Path, log: Log) -> None:
+def _show_log(log: Log) -> None:
     for error in log.broken[:_SHOWN_BROKEN]:
         warn("skipped", error, "yellow")
     counts = {"unreadable": len(log.broken), "with parts or without words": log.passed_over}
     for why, rows in counts.items():
         if rows:
-            err.print(f"{path}: {counted(rows, 'row')} passed over, {why}.", soft_wrap=True)
+            err.print(f"{counted(rows, 'row')} passed over, {why}.")
     if log.usable > len(log.rows):
-        err.print(f"{path}: a sample of {len(log.rows):,} of {log.usable:,} rows.", soft_wrap=True)
+        err.print(f"To be labelled: a sample of {len(log.rows):,} of {log.usable:,} rows.")
 
 
 def _add_voice(

@@ -146,6 +146,22 @@ class AnswersFile:
             yield _Line(start, row, labels, single)
             start += len(line)
 
+    def check_kind(self, *, single: bool) -> None:
+        """Refuse to go on where the answers so far are of the other kind.
+
+        Raises:
+            DataError: they are.
+
+        """
+        kinds = ("several labels a row", "one label a row")
+        if any(answer.single != single for answer in self.answers):
+            raise DataError(
+                self.path,
+                None,
+                f"its answers are of {kinds[not single]}, and this session's would be of "
+                f"{kinds[single]}: choose another file with -o.",
+            )
+
     def append(
         self,
         rows: Sequence[dict[str, Any]],

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from router_ml import logs
 from router_ml.errors import DataError
 from router_ml.evaluation.judging import LogRow
 from router_ml.examples import request_of
-from router_ml.logs import Row, scan
-from router_ml.logs.row import BLANK
 from router_ml.request import model_text
 
 
@@ -36,47 +36,48 @@ class Log(NamedTuple):
     broken: list[DataError]
 
 
-def read_log(path: Path | str, most: int, seed: int = 0) -> Log:
+def read_log(
+    sources: Sequence[Path | str],
+    most: int,
+    seed: int = 0,
+    *,
+    mapping: logs.Mapping | None = None,
+    scrub: str = "",
+) -> Log:
     """Draw rows of a log, each as likely as any other (Vitter 1985, algorithm R).
 
     The same log gives the same rows, so that a session can be resumed and shared.
 
     Args:
-        path: of the log; it is streamed.
+        sources: as `router_ml.logs.read_log` takes them; they are streamed.
         most: how many rows to draw.
         seed: of the draw.
+        mapping, scrub: as of `router_ml.logs.read_log`.
 
     Raises:
         DataError: the log cannot be read, or has no row that could be labelled.
 
     """
     draw, log = random.Random(seed), Log([], 0, 0, [])
-    for read in scan(path):
-        if read.problem == BLANK:
-            continue
+    broken, drawn = log.broken.append, list[tuple[int, LogRow]]()
+    for read in logs.read_log(sources, mapping=mapping, broken=broken, scrub=scrub):
         try:
-            row = _read_row(read)
+            request = request_of(read.path, read.number, read.data)
         except DataError as error:
-            log.broken.append(error)
+            broken(error)
             continue
-        if row.request.has_image or row.request.has_audio or not row.text.says_something:
+        row = LogRow(read.path, read.number, read.data, request, model_text(request))
+        if request.has_image or request.has_audio or not row.text.says_something:
             log = log._replace(passed_over=log.passed_over + 1)
             continue
         log = log._replace(usable=log.usable + 1)
-        at = len(log.rows) if log.usable <= most else draw.randrange(log.usable)
+        at = len(drawn) if log.usable <= most else draw.randrange(log.usable)
         if at < most:
-            log.rows[at : at + 1] = [row]
-    if not log.rows:
-        raise log.broken[0] if log.broken else DataError(path, None, "no row has words to label.")
-    log.rows.sort(key=lambda row: row.number)
-    return log
-
-
-def _read_row(row: Row) -> LogRow:
-    if row.problem is not None:
-        raise row.error()
-    request = request_of(row.path, row.number, row.data)
-    return LogRow(row.path, row.number, row.data, request, model_text(request))
+            drawn[at : at + 1] = [(log.usable, row)]
+    if not drawn:
+        nothing = DataError(", ".join(map(str, sources)), None, "no row has words to label.")
+        raise log.broken[0] if log.broken else nothing
+    return log._replace(rows=[row for _, row in sorted(drawn, key=itemgetter(0))])
 
 
 def plain(text: str) -> str:

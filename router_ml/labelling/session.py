@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from router_ml.errors import DataError, LabellingError
+from router_ml.errors import LabellingError
 from router_ml.evaluation.thresholds import Share, share_of
 from router_ml.examples import is_label
 from router_ml.labelling.answers import Answer, AnswersFile, Labels
@@ -80,20 +80,10 @@ class Session:
         self._clusters, self._distance = cluster(self._embeddings)
         self._permuted = permute(questions)
         self._answers: dict[int, Answer] = {}
+        file.check_kind(single=single)
         for answer in file.answers:
-            self._check_kind(answer)
             self._note(answer)
         self._refresh()
-
-    def _check_kind(self, answer: Answer) -> None:
-        if answer.single != self.single:
-            kinds = ("several labels a row", "one label a row")
-            raise DataError(
-                self.file.path,
-                None,
-                f"its answers are of {kinds[answer.single]}, and this session's would be of "
-                f"{kinds[self.single]}: choose another file with -o.",
-            )
 
     def _note(self, answer: Answer) -> None:
         for key in answer.keys:

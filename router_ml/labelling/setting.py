@@ -10,7 +10,7 @@ from router_ml.artifact import find_artifact, load_artifact
 from router_ml.classifier import Classifier
 from router_ml.errors import LabellingError
 from router_ml.examples import is_label
-from router_ml.labelling.answers import Answer
+from router_ml.labelling.answers import AnswersFile
 from router_ml.labelling.questions import Question
 from router_ml.labelling.voices import Voice, artifact_voice, rows_voice
 
@@ -32,7 +32,7 @@ class Setting(NamedTuple):
 
 def find_setting(
     questions: Sequence[Question],
-    answers: Sequence[Answer],
+    file: AnswersFile,
     labels: Sequence[str],
     *,
     multi: bool | None = None,
@@ -45,13 +45,14 @@ def find_setting(
 
     Args:
         questions: to be answered.
-        answers: there are already.
+        file: of the answers there are already.
         labels: asked for.
         multi: whether several may hold; None: not asked for.
         artifact: directory or shipped name; None: the shipped default.
 
     Raises:
         LabellingError: a label is none.
+        DataError: the answers there are of another kind than is asked for.
         ArtifactError: the artifact cannot be used.
 
     """
@@ -60,18 +61,19 @@ def find_setting(
             raise LabellingError(f"{label[:100]!r} is no label.")
     classifier = Classifier(load_artifact(find_artifact(artifact)))
     log = rows_voice(questions)
-    answered = [name for answer in answers for name in answer.labels]
+    answered = [name for answer in file.answers for name in answer.labels]
     logged = sorted({name for found in log.labels for name in found or ()})
     used = dict.fromkeys([*labels, *answered] or logged)
     is_its = not used or bool(set(used) & set(classifier.labels))
     own = classifier.labels if is_its and not labels else ()
     several = any(len(found or ()) > 1 for found in log.labels)
-    if answers:
-        single = answers[0].single
-    elif multi is not None:
+    if multi is not None:
         single = not multi
+    elif file.answers:
+        single = file.answers[0].single
     else:
         single = classifier.single_label if own else not several
+    file.check_kind(single=single)
     proposing = [artifact_voice(classifier, questions, artifact or "router-ml")] if is_its else []
     return Setting(tuple(dict.fromkeys((*own, *used))), single, [log, *proposing])
 
