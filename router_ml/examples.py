@@ -10,6 +10,7 @@ Other layouts come down to these: see `router_ml.logs`. Optional keys: `id`, `so
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +18,16 @@ from typing import Any, NamedTuple
 from router_ml.chat import read_chat
 from router_ml.errors import DataError
 from router_ml.logs import Broken, Mapping, Row, read_log, refuse
+from router_ml.logs.layouts import LABEL_COLUMNS
 from router_ml.logs.lines import json_row, read_jsonl
 from router_ml.logs.row import BLANK
 from router_ml.request import ModelText, Request, model_text
 
 _LABEL_MAX = 100
+_UNLABELLED = (
+    "a row needs `label` (a string), `labels` (a list), or just one of "
+    f"{', '.join(LABEL_COLUMNS[1:])}; --map label=PLACE says where its label is."
+)
 
 
 class Example(NamedTuple):
@@ -138,16 +144,21 @@ def is_label(name: str) -> bool:
 
 
 def labels_of(path: Path | str, number: int, row: dict[str, Any]) -> tuple[tuple[str, ...], bool]:
-    """Read a row's `labels` or `label`; the second value says whether it was `label`."""
-    single = "labels" not in row
-    labels = row.get("label") if single else row["labels"]
-    labels = [labels] if single and isinstance(labels, str) else labels
-    if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
-        raise DataError(path, number, "a row needs `labels` (a list) or `label` (a string).")
-    for name in labels:
+    """Read a row's `labels` or `label`; the second value says whether it was `label`.
+
+    White space around a name is no part of it, and a whole number is the name it is written as.
+    """
+    single = row.get("labels") is None
+    labels = [row.get("label")] if single else row["labels"]
+    if labels == [None]:
+        raise DataError(path, number, _UNLABELLED)
+    if not isinstance(labels, list) or not all(isinstance(name, str | int) for name in labels):
+        raise DataError(path, number, "`label` must be a string, or `labels` a list of strings.")
+    names = {str(name).strip() for name in labels}
+    for name in names:
         if not is_label(name):
             raise DataError(path, number, f"{name[:_LABEL_MAX]!r} is no label.")
-    return tuple(sorted(set(labels))), single
+    return tuple(sorted(names)), single
 
 
 def example_of(path: Path | str, number: int, row: dict[str, Any]) -> Example:
@@ -160,6 +171,14 @@ def example_of(path: Path | str, number: int, row: dict[str, Any]) -> Example:
         if row.get(key) is not None
     }
     return Example(request, model_text(request), labels, single, **text)
+
+
+def labels_alike(labels: Iterable[str]) -> list[list[str]]:
+    """Return labels that differ only in case or white space, those of one name together."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        alike["".join(label.split()).casefold()].append(label)
+    return [names for names in alike.values() if len(names) > 1]
 
 
 def label_names(examples: Sequence[Example]) -> tuple[str, ...]:

@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from typer.testing import CliRunner
 
+from router_ml.batch.fragments import cut
+from router_ml.batch.reading import read_rows
 from router_ml.cli import app
 from router_ml.dispatch.decision_log import DecisionLog, fingerprint_of, said_by
 from router_ml.errors import DataError
 from router_ml.examples import example_of, read_examples
 from router_ml.logs import Skipped, find_files, read_log, read_mapping, scan
+from router_ml.logs.layouts import recognise
 from router_ml.request import read_request
 
 PROMPT = "where is my refund?"
@@ -179,7 +182,7 @@ def test_own_decision_log_is_read_and_one_without_text_says_what_to_do(tmp_path)
         ({"request_body": None, "helicone_user": "u"}, "--include-body"),
         ({"traceId": "t", "input": 3, "output": 4}, "no request"),
         ({"text": 3, "label": "x"}, "no string"),
-        ({"text": "a", "query": "b"}, "--map prompt=PLACE"),
+        ({"text": "a", "query": "b"}, "text and query .* --map prompt=text"),
         ({}, "--map prompt=PLACE"),
     ],
 )
@@ -197,6 +200,103 @@ def test_a_mapping_says_where_things_are(tmp_path):
     (example,) = read_examples([tmp_path / "log.jsonl"], mapping=mapping, broken=skipped)
     assert (example.request.turns[0].text, example.labels, example.id) == (PROMPT, ("3",), "x")
     assert "body.turns.-1.said" in str(skipped.first[0])
+
+
+@pytest.mark.parametrize(
+    ("row", "mapping", "labels", "single"),
+    [
+        ({"labels": ["old"], "team": "billing"}, "label=team", ("billing",), True),
+        ({"label": "old", "teams": ["a", "b"]}, "labels=teams", ("a", "b"), False),
+        ({"text": "b", "category": "old", "team": "billing"}, "label=team", ("billing",), True),
+    ],
+)
+def test_a_mapped_label_displaces_the_labels_of_the_row(tmp_path, row, mapping, labels, single):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(lines([{"prompt": "a", **row}]))
+    (example,) = read_examples([path], mapping=read_mapping([mapping]))
+    assert (example.labels, example.single) == (labels, single)
+
+
+def read_table(path, text, **options):
+    path.write_text(text)
+    skipped = Skipped()
+    found = read_examples([path], broken=skipped, **options)
+    said = [example.request.turns[0].text for example in found]
+    labels = [example.labels for example in found]
+    return said, labels, list(map(str, skipped.first))
+
+
+def test_the_header_says_which_column_is_the_label_not_what_a_row_has(tmp_path):
+    path = tmp_path / "log.csv"
+    table = "text,category,topic\na,x,\nb,,y\n"
+    _, labels, refused = read_table(path, table)
+    assert not labels
+    assert all("just one of category" in error for error in refused)
+    mapping = read_mapping(["label=topic"])
+    assert read_table(path, table, mapping=mapping)[:2] == (["b"], [("y",)])
+    _, labels, refused = read_table(path, "text,label,topic\na,x,\nb,,y\n")
+    assert (labels, len(refused)) == ([("x",)], 1)
+    _, labels, refused = read_table(path, "text,labels,topic\na,x;z,\nb,,y\n")
+    assert (labels, len(refused)) == ([("x", "z")], 1)
+
+
+def test_the_header_says_which_column_is_the_text(tmp_path):
+    path = tmp_path / "log.csv"
+    table = "question,content,intent\na,,x\n,b,y\n"
+    said, _, refused = read_table(path, table)
+    assert not said
+    assert "question and content" in refused[0]
+    said, labels, _ = read_table(path, table, mapping=read_mapping(["prompt=question"]))
+    assert (said, labels) == (["a"], [("x",)])
+    said, _, refused = read_table(path, "prompt,text,label\na,,x\n,b,y\n")
+    assert said == ["a"]
+    assert "'prompt', is empty" in refused[0]
+
+
+def test_columns_of_databases_say_it_as_headers_do(tmp_path):
+    rows = [{"text": "a", "category": "x", "topic": None}, {"text": "b", "topic": "y"}]
+    path = tmp_path / "log.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    with pytest.raises(DataError, match="just one of category"):
+        read_examples([path])
+    (fragment,) = cut(path)
+    read = [recognise(row, {}) for row in read_rows(fragment)]
+    assert ["label" in row.data for row in read] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("table", "labels"),
+    [
+        ("Prompt,Label\na,x\n", ("x",)),
+        ("prompt,intent\na,x\n", ("x",)),
+        ("TEXT,LABELS\na,x;y\n", ("x", "y")),
+        ("text,label\na, x \n", ("x",)),
+    ],
+)
+def test_names_of_columns_count_whatever_their_case(tmp_path, table, labels):
+    assert read_table(tmp_path / "log.csv", table)[:2] == (["a"], [labels])
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        ({"label": 3}, ("3",)),
+        ({"labels": [" a", "a ", 3]}, ("3", "a")),
+        ({"category": "a"}, ("a",)),
+        ({"label": None, "category": "a"}, "--map label=PLACE"),
+        ({"label": 3.5}, "must be a string"),
+        ({"label": " "}, "'' is no label"),
+    ],
+)
+def test_labels_as_json_has_them(tmp_path, row, found):
+    path = tmp_path / "log.jsonl"
+    _, labels, refused = read_table(path, json.dumps({"prompt": "a", **row}))
+    assert labels == [found] if isinstance(found, tuple) else found in refused[0]
+
+
+def test_a_cell_without_text_is_said_to_be_empty(tmp_path):
+    _, _, refused = read_table(tmp_path / "log.csv", "Text,label\na,x\n,x\n")
+    assert "log.csv:3: its text, 'Text', is empty" in refused[0]
 
 
 @pytest.mark.parametrize("pair", ["prompt", "prompt=", "prmpt=text", "=x"])

@@ -133,8 +133,12 @@ def rows_of(fragment: Fragment, table: pa.Table, places: Sequence[int]) -> list[
             rows_of(fragment, table.slice(at, 1), [place]) for at, place in enumerate(places)
         )
         return [row for rows in one_by_one for row in rows]
-    rows = map(_line if fragment.kind.endswith("lines") else _row, found)
-    return [Row(fragment.path, place, row) for place, row in zip(places, rows, strict=True)]
+    lines = fragment.kind.endswith("lines")
+    rows, columns = map(_line if lines else _row, found), () if lines else table.column_names
+    return [
+        Row(fragment.path, place, row, columns=columns)
+        for place, row in zip(places, rows, strict=True)
+    ]
 
 
 def _row(cells: dict[str, Any]) -> dict[str, Any]:

@@ -112,7 +112,8 @@ def _named(columns: Sequence[str], cells: Iterable[Sequence[Any]]) -> Iterator[d
 def _rows(path: Path | str, rows: Iterable[dict[str, Any]]) -> Iterator[Row]:
     """Number rows from 1; as in CSV, what a row lacks is left out."""
     for number, row in enumerate(rows, 1):
-        yield Row(path, number, {key: _text(cell) for key, cell in row.items() if cell is not None})
+        data = {key: _text(cell) for key, cell in row.items() if cell is not None}
+        yield Row(path, number, data, columns=tuple(row))
 
 
 def _text(cell: Any) -> Any:

@@ -6,7 +6,7 @@ told apart by the keys they have; the first layout that fits counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from router_ml.logs.mapping import Mapping, decoded, look_up
@@ -14,7 +14,12 @@ from router_ml.logs.row import Row
 
 TEXT_COLUMNS = ("text", "query", "question", "utterance", "message", "sentence", "content")
 LABEL_COLUMNS = ("label", "category", "intent", "class", "route", "topic")
-"""What tables call a text and its label, lower case; exactly one of each must be there."""
+"""What tables call a text and its label, lower case; only one of each may be there, beside
+`prompt` and `label` none. The columns say which, not what a row has in them."""
+
+_OURS = ("prompt", "messages", "label", "labels")
+_KINDS = {"label": "labels", "labels": "label"}
+"""Of these a row has one: the one that a mapping names takes the other's place."""
 
 Data = dict[str, Any]
 
@@ -39,19 +44,32 @@ class Layout(NamedTuple):
 def recognise(row: Row, mapping: Mapping) -> Row:
     """Return a row as the project says it, by a mapping and by its layout."""
     found = {field: look_up(row.data, place) for field, place in mapping.items()}
+    row = row._replace(data=_in_our_case(row.data))
     missing = next((field for field, value in found.items() if value is None), None)
     if missing in {"prompt", "messages"}:
         return row._replace(problem=f"has nothing at {mapping[missing]!r}, its `{missing}`.")
     if "prompt" in found or "messages" in found:
-        known = row._replace(layout="mapped", data=_without_request(row.data))
+        data = {**_without_request(row.data), **_label(row)}
+        known = row._replace(layout="mapped", data=data)
     else:
         known = _by_layout(row)
-    data = {**known.data, **{field: _cell(value) for field, value in found.items()}}
+    data = _without(known.data, {_KINDS.get(field) for field in found})
+    data |= {field: _cell(value) for field, value in found.items()}
     return known._replace(data=_with_lists(data))
 
 
+def _in_our_case(data: Data) -> Data:
+    """Name `Prompt` and `LABELS` as we do."""
+    ours = {key.lower(): value for key, value in data.items() if key.lower() in _OURS}
+    return {**ours, **data}
+
+
+def _without(data: Data, keys: Collection[str | None]) -> Data:
+    return {key: value for key, value in data.items() if key not in keys}
+
+
 def _without_request(data: Data) -> Data:
-    return {key: value for key, value in data.items() if key not in {"prompt", "messages"}}
+    return _without(data, {"prompt", "messages"})
 
 
 def _cell(value: Any) -> Any:
@@ -72,15 +90,14 @@ def _with_lists(data: Data) -> Data:
 def _by_layout(row: Row) -> Row:
     data = row.data
     if _says_it_as_we_do(data):
-        return row._replace(layout=_own_name(data))
+        return row._replace(layout=_own_name(data), data={**data, **_label(row)})
     layout = next((layout for layout in LAYOUTS if layout.fits(data)), None)
     if layout is None:
-        return row._replace(problem=_unknown(data))
+        return _of_table(row)
     said = _said(layout.request(data))
     if said is None:
         return row._replace(layout=layout.name, problem=f"{layout.name}: {layout.absent}")
-    label = _label(data) if layout is _TABLE else {}
-    return row._replace(layout=layout.name, data={**_without_request(data), **label, **said})
+    return row._replace(layout=layout.name, data={**_without_request(data), **said})
 
 
 def said_once(row: Row) -> Data:
@@ -107,8 +124,11 @@ def _own_name(data: Data) -> str:
     return "Chat Completions requests" if "model" in data else "router-ml rows"
 
 
-def _unknown(data: Data) -> str:
-    keys = ", ".join(sorted(data)[:8]) or "none"
+def _unknown(row: Row, texts: Sequence[str]) -> str:
+    if len(texts) > 1:
+        named = " and ".join(texts)
+        return f"{named} may each be its request: say which with --map prompt={texts[0]}."
+    keys = ", ".join(sorted(row.columns or row.data)[:8]) or "none"
     return (
         f"a row needs either `prompt` or `messages`, or a known layout; this one has {keys}. "
         "Say where its request is with --map prompt=PLACE."
@@ -134,23 +154,35 @@ def _is_langfuse(data: Data) -> bool:
     return "input" in data and "output" in data and any(mark in data for mark in marks)
 
 
-def _is_table(data: Data) -> bool:
-    return _column(data, TEXT_COLUMNS) is not None
+def _of_table(row: Row) -> Row:
+    """Read a row by the one column that is called what texts are called."""
+    there = [key for key, value in row.data.items() if value is not None]
+    columns = _columns(row.columns or there, "prompt", TEXT_COLUMNS)
+    if len(columns) != 1:
+        return row._replace(problem=_unknown(row, columns))
+    text = row.data.get(columns[0])
+    if not isinstance(text, str) or not text:
+        problem = "is empty" if text in (None, "") else "is no string"
+        return row._replace(layout=_TABLE, problem=f"its text, {columns[0]!r}, {problem}.")
+    said = _said(text) or {"prompt": text}
+    data = {**_without_request(row.data), **_label(row), **said}
+    return row._replace(layout=_TABLE, data=data)
 
 
-def _column(data: Data, names: tuple[str, ...]) -> str | None:
-    found = [key for key in data if key.lower() in names]
-    return found[0] if len(found) == 1 else None
+def _label(row: Row) -> Data:
+    """Return the label where one column is called what labels are called."""
+    names = row.columns or tuple(row.data)
+    columns = _columns(names, "label", LABEL_COLUMNS)
+    if _columns(names, "labels") or len(columns) != 1 or columns[0] not in row.data:
+        return {}
+    return {"label": row.data[columns[0]]}
 
 
-def _text(data: Data) -> Any:
-    text = data[_column(data, TEXT_COLUMNS) or ""]
-    return text if isinstance(text, str) else None
-
-
-def _label(data: Data) -> Data:
-    column = _column(data, LABEL_COLUMNS)
-    return {} if column is None or "labels" in data else {"label": _cell(data[column])}
+def _columns(names: Iterable[str], ours: str, others: Sequence[str] = ()) -> list[str]:
+    """Return the columns that are called like this: ours alone where it is there."""
+    known = (ours, *others)
+    found = [name for name in names if name.lower() in known]
+    return [name for name in found if name.lower() == ours][:1] or found
 
 
 def _said(payload: Any) -> Data | None:
@@ -177,7 +209,7 @@ def _with_instructions(said: Data, instructions: Any) -> Data:
     return {"messages": [{"role": "system", "content": instructions}, *turns]}
 
 
-_TABLE = Layout("a table with a text column", _is_table, _text, "its text is no string.")
+_TABLE = "a table with a text column"
 
 LAYOUTS = (
     Layout(
@@ -208,5 +240,4 @@ LAYOUTS = (
     Layout("Langfuse export", _is_langfuse, _at("input"), "its input is no request."),
     Layout("request/response pairs", _has("request"), _at("request.body", "request")),
     Layout("Responses requests", _has("input"), lambda data: data),
-    _TABLE,
 )

@@ -188,7 +188,7 @@ def _csv_rows(path: Path | str, header: list[str], reader: Any) -> Iterator[Row]
             yield Row(path, number, {}, problem=problem)
         else:
             data = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
-            yield Row(path, number, data)
+            yield Row(path, number, data, columns=header)
 
 
 @contextmanager

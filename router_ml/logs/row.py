@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ class Row(NamedTuple):
             `messages`, and `label` or `labels` if it has any.
         layout: what kind of row it is, by name; "" until that is known.
         problem: why it cannot be read; None if it can.
+        columns: of the table it is of, whether or not it has something in each; none for JSON.
 
     """
 
@@ -28,6 +30,7 @@ class Row(NamedTuple):
     data: dict[str, Any]
     layout: str = ""
     problem: str | None = None
+    columns: Sequence[str] = ()
 
     def error(self) -> DataError:
         """Return the problem as an error that names file and line."""
