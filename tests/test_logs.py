@@ -294,6 +294,71 @@ def test_labels_as_json_has_them(tmp_path, row, found):
     assert labels == [found] if isinstance(found, tuple) else found in refused[0]
 
 
+@pytest.mark.parametrize("name", ["log.csv", "log.jsonl", "log.json", "log.csv.gz"])
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
+def test_what_is_no_utf_8_is_refused_with_its_encoding(tmp_path, name, encoding):
+    text = "text,label\nwhere?,Rückgabe\n" if "csv" in name else '{"text": "a", "label": "ü"}\n'
+    data = text.encode(encoding)
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    wanted = "UTF-16" if encoding == "utf-16" else "WINDOWS-1252"
+    with pytest.raises(DataError, match=rf"{name}:[12]: is no UTF-8: .* iconv -f {wanted}"):
+        read_examples([tmp_path / name])
+
+
+def test_rows_that_are_utf_8_are_read_beside_others(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_bytes("text,label\nwürde,x\n".encode() + "Rück,y\nb,z\n".encode("latin-1"))
+    skipped = Skipped()
+    assert [row.data["prompt"] for row in read_log([path], broken=skipped)] == ["würde", "b"]
+    assert [error.line for error in skipped.first] == [3]
+
+
+def test_cells_of_sqlite_that_are_no_utf_8_are_not_taken_for_text(tmp_path):
+    path = tmp_path / "log.db"
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE requests (prompt, label, picture)")
+        insert = "INSERT INTO requests VALUES ({}, 'x', x'ff00')"
+        for cell in ("'good'", "CAST(x'52fc' AS TEXT)", "x'52fc'", "x'52'"):
+            database.execute(insert.format(cell))
+    database.close()
+    skipped = Skipped()
+    found = read_examples([path], broken=skipped)
+    assert [example.request.turns[0].text for example in found] == ["good", "R"]
+    assert [error.line for error in skipped.first] == [2, 3]
+    assert "its 'prompt' is no UTF-8" in str(skipped.first[0])
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ("text|label\na, b|x\n", 2),
+        ('text,"la\nbel",label\n"a, b",,x\n', 3),
+        ('"say ""text""\n";text;label\n;a, b;x\n', 3),
+    ],
+)
+def test_headers_of_other_forms(tmp_path, table, line):
+    (tmp_path / "log.csv").write_text(table)
+    (row,) = read_log([tmp_path / "log.csv"])
+    assert (row.data["prompt"], row.data["label"], row.number) == ("a, b", "x", line)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("log.json", json.dumps({"data": ROWS}, indent=1), "one line"),
+        ("log.json", json.dumps({"data": ROWS}), r"jq -c '\.data\[\]'"),
+        ("log.json", "".join(json.dumps(row, indent=1) for row in ROWS), "jq -c . of objects"),
+        ("log.jsonl", json.dumps(ROWS, indent=1), "one array in a .json file"),
+        ("log.xlsx", "PK\x03\x04nonsense", "save it as CSV"),
+        ("log.jsonl.bz2", "BZh9nonsense", "gzip"),
+    ],
+)
+def test_files_of_other_forms_say_what_to_do(tmp_path, name, text, said):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=f"{name}.*{said}"):
+        list(read_log([tmp_path / name]))
+
+
 def test_a_cell_without_text_is_said_to_be_empty(tmp_path):
     _, _, refused = read_table(tmp_path / "log.csv", "Text,label\na,x\n,x\n")
     assert "log.csv:3: its text, 'Text', is empty" in refused[0]

@@ -19,6 +19,7 @@ from pyarrow import parquet
 
 from router_ml.batch.fragments import Fragment, open_file_system, said
 from router_ml.errors import DataError
+from router_ml.logs.databases import text_of
 from router_ml.logs.lines import LONGEST, csv_table, json_row, unpacked
 from router_ml.logs.row import BLANK, Row
 
@@ -142,17 +143,13 @@ def rows_of(fragment: Fragment, table: pa.Table, places: Sequence[int]) -> list[
 
 
 def _row(cells: dict[str, Any]) -> dict[str, Any]:
-    return {key: _text(cell) for key, cell in cells.items() if cell is not None}
+    return {key: text_of(cell) for key, cell in cells.items() if cell is not None}
 
 
 def _line(cells: dict[str, Any]) -> dict[str, Any]:
     row = _row(cells)
     rest = row.pop(REST, None)
     return {**row, **_decode(rest)} if rest else row
-
-
-def _text(cell: Any) -> Any:
-    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else cell
 
 
 def find_columns(fragments: Sequence[Fragment]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from router_ml.errors import DataError, MissingExtra
+from router_ml.logs.lines import UNREADABLE
 from router_ml.logs.row import Row
 
 _BATCH = 256
@@ -51,7 +52,7 @@ def read_sqlite(path: Path | str, table: str | None) -> Iterator[Row]:
     place = f"{Path(path).absolute().as_uri()}?mode=ro"
     try:
         with closing(sqlite3.connect(place, uri=True)) as database:
-            database.text_factory = lambda text: text.decode("utf-8", "replace")
+            database.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
             tables = database.execute(
                 "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') "
                 "AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
@@ -112,9 +113,19 @@ def _named(columns: Sequence[str], cells: Iterable[Sequence[Any]]) -> Iterator[d
 def _rows(path: Path | str, rows: Iterable[dict[str, Any]]) -> Iterator[Row]:
     """Number rows from 1; as in CSV, what a row lacks is left out."""
     for number, row in enumerate(rows, 1):
-        data = {key: _text(cell) for key, cell in row.items() if cell is not None}
-        yield Row(path, number, data, columns=tuple(row))
+        data = {key: text_of(cell) for key, cell in row.items() if cell is not None}
+        bad = next((key for key, cell in data.items() if _is_unreadable(cell)), None)
+        problem = None if bad is None else f"its {bad!r} is no UTF-8."
+        yield Row(path, number, data, problem=problem, columns=tuple(row))
 
 
-def _text(cell: Any) -> Any:
-    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else cell
+def text_of(cell: Any) -> Any:
+    """Return bytes that are UTF-8 as the text they are; anything else as it is."""
+    try:
+        return cell.decode() if isinstance(cell, bytes) else cell
+    except UnicodeDecodeError:
+        return cell
+
+
+def _is_unreadable(cell: Any) -> bool:
+    return isinstance(cell, str) and bool(UNREADABLE.search(cell))

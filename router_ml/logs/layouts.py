@@ -128,11 +128,18 @@ def _unknown(row: Row, texts: Sequence[str]) -> str:
     if len(texts) > 1:
         named = " and ".join(texts)
         return f"{named} may each be its request: say which with --map prompt={texts[0]}."
+    within = next((key for key, value in row.data.items() if _holds_rows(value)), None)
+    if within is not None and len(row.data) < 4:
+        return f"its {within!r} is a list of rows: make lines of them with jq -c '.{within}[]'."
     keys = ", ".join(sorted(row.columns or row.data)[:8]) or "none"
     return (
         f"a row needs either `prompt` or `messages`, or a known layout; this one has {keys}. "
         "Say where its request is with --map prompt=PLACE."
     )
+
+
+def _holds_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
 def _has(*keys: str) -> Callable[[Data], bool]:

@@ -6,9 +6,11 @@ import codecs
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +22,12 @@ from router_ml.plurals import counted
 
 LONGEST = 1 << 26
 """Bytes of a line, of a cell of CSV, and of a whole JSON document: what is longer is no row."""
+
+UNREADABLE = re.compile(r"[\udc80-\udcff]")
+"""A byte that is no UTF-8, as Python decodes it with `surrogateescape`."""
+
+_HEADER_LINES = 20
+"""A CSV's header has at most so many lines."""
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
@@ -107,10 +115,27 @@ def json_row(path: Path | str, number: int, line: bytes) -> Row:
     try:
         data = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return Row(path, number, {}, problem=f"no JSON: {error}.")
+        return Row(path, number, {}, problem=_no_json(line, error))
     except RecursionError:
         return Row(path, number, {}, problem="nested too deeply.")
     return _object_row(path, number, data, "a line")
+
+
+def _no_json(line: bytes, error: Exception) -> str:
+    if b"\0" in line or isinstance(error, UnicodeDecodeError):
+        return no_utf8("\0" if b"\0" in line else "")
+    if line.strip() in {b"{", b"["}:
+        return (
+            "no JSON: a row must be one line, or an item of one array in a .json file; "
+            "jq -c '.[]' makes lines of an array, jq -c . of objects."
+        )
+    return f"no JSON: {error}."
+
+
+def no_utf8(text: str) -> str:
+    """Say that a text, with what could not be read of it, is no UTF-8, and what to do."""
+    encoding = "UTF-16" if "\0" in text else "WINDOWS-1252"
+    return f"is no UTF-8: convert the file, perhaps with iconv -f {encoding} -t UTF-8."
 
 
 def _object_row(path: Path | str, number: int, data: Any, what: str) -> Row:
@@ -141,7 +166,7 @@ def read_json(path: Path | str) -> Iterator[Row]:
 def read_csv(path: Path | str) -> Iterator[Row]:
     """Yield the rows of a CSV or TSV file with a header; empty cells are left out.
 
-    What separates cells is the one of comma, semicolon and tab that the header has most of.
+    What separates cells is the one of comma, semicolon, tab and bar that the header has most of.
 
     Raises:
         DataError: the file cannot be read, or its header names a column twice.
@@ -156,23 +181,44 @@ def csv_table(path: Path | str, file: BinaryIO) -> Iterator[tuple[list[str], Ite
     """Yield the columns of an open CSV or TSV file, and its rows; see `read_csv`.
 
     Raises:
-        DataError: its header names a column twice, or none.
+        DataError: its header names a column twice, or none, or is no UTF-8.
 
     """
-    lines = io.TextIOWrapper(file, "utf-8-sig", errors="replace", newline="")
-    first = lines.readline(LONGEST)
-    delimiter = max(",;\t", key=first.count)
-    with _long_cells():
-        header = next(csv.reader([first], delimiter=delimiter), [])
-        if len(set(header)) < len(header) or not any(header):
-            raise DataError(path, 1, "the first line must name the columns, each once.")
-        yield header, _csv_rows(path, header, csv.reader(lines, delimiter=delimiter))
-    lines.detach()  # whoever opened the file closes it
+    lines = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+    try:
+        first = _header_lines(lines)
+        delimiter = max(",;\t|", key="".join(first).count)
+        with _long_cells():
+            reader = csv.reader(chain(first, lines), delimiter=delimiter)
+            header = _header(path, reader)
+            yield header, _csv_rows(path, header, reader)
+    finally:
+        lines.detach()  # whoever opened the file closes it
+
+
+def _header_lines(lines: io.TextIOWrapper) -> list[str]:
+    """Read the first line, and more where it ends in the middle of a quoted name."""
+    read = [lines.readline(LONGEST)]
+    while sum(line.count('"') for line in read) % 2 and len(read) < _HEADER_LINES:
+        read.append(lines.readline(LONGEST))
+    return read
+
+
+def _header(path: Path | str, reader: Iterator[list[str]]) -> list[str]:
+    try:
+        header = next(reader, [])
+    except csv.Error as error:
+        raise DataError(path, 1, f"no CSV: {error}.") from error
+    if UNREADABLE.search(said := "".join(header)) or "\0" in said:
+        raise DataError(path, 1, no_utf8(said))
+    if len(set(header)) < len(header) or not any(header):
+        raise DataError(path, 1, "the first line must name the columns, each once.")
+    return header
 
 
 def _csv_rows(path: Path | str, header: list[str], reader: Any) -> Iterator[Row]:
     while True:
-        number = reader.line_num + 2  # the header is line 1
+        number = reader.line_num + 1
         try:
             cells = next(reader)
         except StopIteration:
@@ -186,6 +232,8 @@ def _csv_rows(path: Path | str, header: list[str], reader: Any) -> Iterator[Row]
             found, named = counted(len(cells), "cell"), counted(len(header), "column")
             problem = f"has {found}, where the header names {named}."
             yield Row(path, number, {}, problem=problem)
+        elif UNREADABLE.search("".join(cells)):
+            yield Row(path, number, {}, problem=no_utf8(""))
         else:
             data = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
             yield Row(path, number, data, columns=header)
