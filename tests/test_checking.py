@@ -1,7 +1,7 @@
 import json
 import sqlite3
 
-from test_cross_validation import rows_of, write
+from test_cross_validation import MESSY, messy, rows_of, write
 from typer.testing import CliRunner
 
 from router_ml.cli import app
@@ -45,7 +45,8 @@ def test_conflicts_leaks_repetitions_and_small_labels(tmp_path):
     one = write(tmp_path / "one.jsonl", [*rows, *extra])
     two = write(tmp_path / "two.jsonl", [{"text": rows[2]["prompt"], "intent": rows[2]["label"]}])
     found = check(one, two)
-    assert (found["rows"], found["repeated"], found["small"]) == (64, 2, {"rare": 1})
+    assert (found["rows"], found["left_out"]["repeated"], found["small"]) == (64, 2, {"rare": 1})
+    assert found["left_out"]["conflicting"] == 2
     assert found["layouts"] == {"router-ml rows": 63, "a table with a text column": 1}
     (conflict,), (leak,) = found["conflicts"], found["leaks"]
     assert [(row["line"], row["labels"]) for row in conflict["rows"]] == [
@@ -67,6 +68,57 @@ def test_what_cannot_be_judged_is_said(tmp_path):
     assert "nothing to tell apart" in check(path, code=0)["unjudged"]
     result = CliRunner().invoke(app, ["check", str(path)])
     assert "20 rows of 1 label (router-ml rows 20)." in result.stdout
+
+
+def test_rows_that_training_leaves_out_are_counted_as_training_counts_them(tmp_path):
+    rows = messy()
+    clash = {row["prompt"] for row in rows[-77:]}
+    path = write(tmp_path / "rows.jsonl", rows)
+    found = check(path)
+    assert found["rows"] == len(rows) == 250
+    assert found["left_out"] == {
+        "conflicting": 77, "repeated": 18, "tested": 0, "parts": 20, "wordless": 15,
+    }  # fmt: skip
+    assert len(found["conflicts"]) == len(clash) == 38
+    result = CliRunner().invoke(app, ["check", str(path)])
+    assert f"Training learns from 120 and leaves out {MESSY}" in result.stdout
+
+
+def test_labels_that_differ_in_case_are_named(tmp_path):
+    rows = [
+        row | {"label": row["label"].title() if at % 2 else f" {row['label']} "}
+        for at, row in enumerate(rows_of(40))
+    ]
+    path = write(tmp_path / "rows.jsonl", rows)
+    found = check(path)
+    assert set(found["labels"]) == {"billing", "Billing", "legal", "Legal", "talk", "Talk"}
+    assert ["Billing", "billing"] in found["alike"]
+    result = CliRunner().invoke(app, ["check", str(path)])
+    assert "- Billing, billing" in result.stdout
+
+
+def test_labels_too_small_are_why_none_is_judged(tmp_path):
+    found = check(write(tmp_path / "rows.jsonl", rows_of(9)))
+    assert found["unjudged"] == "fewer than two labels have enough distinct rows."
+
+
+def test_skipped_rows_are_said_beside_what_is_found(tmp_path):
+    path = write(tmp_path / "rows.jsonl", rows_of(9))
+    path.write_text(path.read_text() + "nonsense\n")
+    for command in (["check"], ["train", "-o", str(tmp_path / "mine")]):
+        result = CliRunner().invoke(app, [*command, str(path), "--skip-broken"])
+        assert result.exit_code == 1
+        assert "skipped: 1" in result.stderr
+
+
+def test_files_that_are_passed_over_are_named(tmp_path):
+    write(tmp_path / "rows.jsonl", rows_of(60))
+    for name in ("b.xlsx", "a.log", ".hidden", "_SUCCESS"):
+        (tmp_path / name).write_text("x")
+    result = CliRunner().invoke(app, ["check", str(tmp_path)])
+    assert "passed over: a.log, b.xlsx, no logs by their names; read: 1." in result.stderr
+    result = CliRunner().invoke(app, ["check", str(tmp_path / "rows.jsonl")])
+    assert "passed over" not in result.stderr
 
 
 def test_what_nearly_leaks_is_found_with_rows_of_both_files(tmp_path):

@@ -13,7 +13,7 @@ from router_ml.evaluation.contest import OURS, Contest, label_f1, macro_f1
 from router_ml.evaluation.intervals import Bootstrap
 from router_ml.training import Recipe, clean, read_data, train
 from router_ml.training.cross_validation import cross_validate
-from router_ml.training.prepare import divide
+from router_ml.training.prepare import account, divide
 from router_ml.training.progress import silent
 from router_ml.training.recipe import DataRecipe, EncoderRecipe
 from router_ml.training.rivals import rivals_of
@@ -175,7 +175,88 @@ def test_the_command_says_how_good_and_what_next(tmp_path):
     assert ":101: no JSON" in CliRunner().invoke(app, arguments).stderr
     result = CliRunner().invoke(app, [*arguments, "--skip-broken", "--encoder", "shipped"])
     assert result.exit_code == 0
+    assert "100 rows read, 100 learned from." in result.stdout
     for said in ("majority class", "95% interval", "probably wrong", "What to do next", "--policy"):
         assert said in result.stdout
     assert "skipped: 1" in result.stderr
     assert load_artifact(tmp_path / "mine").config.trained["encoder"]["kind"] == "shipped"
+
+
+def messy():
+    """250 rows, of which 120 can be learned from."""
+    rows = list(rows_of(120))
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
+    said = [{"role": "user", "content": [{"type": "text", "text": "what is it"}, picture]}]
+    seen = [{"messages": said, "label": label} for label in ("billing", "legal") * 10]
+    blank = [{"prompt": "  ", "label": label} for label in ("billing", "legal", "talk") * 5]
+    repeated = [row | {"prompt": row["prompt"].upper()} for row in rows[:18]]
+    other = [row | {"prompt": row["prompt"] + " or so"} for row in rows_of(38, seed=4)]
+    clash = [*other, *(row | {"label": "other"} for row in other)]
+    clash += [other[0] | {"label": "legal"}]
+    return [*rows, *seen, *blank, *repeated, *clash]
+
+
+MESSY = (
+    "77 with conflicting labels, 20 with an image or sound, 18 that repeat another, "
+    "15 without words."
+)
+
+
+def test_several_logs_are_learned_from_and_rows_are_accounted_for(tmp_path):
+    rows = messy()
+    parts = [write(tmp_path / f"{at}.jsonl", rows[at::2]) for at in range(2)]
+    command = ["train", *map(str, parts), "-o", str(tmp_path / "mine")]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert f"250 rows read, 120 learned from: {MESSY}" in result.stdout
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("")
+    result = CliRunner().invoke(app, ["train", str(recipe), str(parts[0])])
+    assert "give it alone" in result.stderr
+    result = CliRunner().invoke(app, ["train", str(parts[0]), str(tmp_path / "no.jsonl")])
+    assert "no.jsonl: cannot be read: no such file" in result.stderr
+
+
+def said_of(tmp_path, rows):
+    recipe = recipe_for(write(tmp_path / "rows.jsonl", rows))
+    examples = read_data(recipe, tmp_path, None)
+    data = divide(recipe, clean(recipe, examples, silent), len(examples))
+    return data.single_label, account(examples, data)
+
+
+def as_list(row, *more):
+    return {"prompt": row["prompt"], "labels": [row["label"], *more]}
+
+
+def test_a_few_lists_of_one_label_change_no_kind_and_the_kind_is_said(tmp_path):
+    rows = list(rows_of(60))
+    few = [*map(as_list, rows[:3]), *rows[3:]]
+    single, (_, said) = said_of(tmp_path, few)
+    assert single
+    assert said == "57 of them have `label` and 3 `labels`: of the labels exactly one holds."
+    single, (_, said) = said_of(tmp_path, [as_list(rows[0], "talk"), *rows[1:]])
+    assert not single
+    assert said == "59 of them have `label` and 1 `labels`: of the labels several may hold at once."
+    single, said = said_of(tmp_path, [*map(as_list, rows)])
+    assert (single, len(said)) == (False, 1)
+
+
+def test_labels_alike_are_named_where_one_has_too_few_rows(tmp_path):
+    rows = list(rows_of(60))
+    rows[0]["label"] = "Billing"
+    with pytest.raises(TrainingError, match=r"Billing \(1\)\. 'Billing' and 'billing' differ"):
+        said_of(tmp_path, rows)
+
+
+def test_advice_names_labels_alike(tmp_path):
+    rows = [
+        row | {"label": row["label"].title() if at % 2 else row["label"]}
+        for at, row in enumerate(rows_of(60))
+    ]
+    trained = train(recipe_for(write(tmp_path / "rows.jsonl", rows)), tmp_path / "mine")
+    assert "'Billing' and 'billing' differ only in case" in trained.advice[0]
+
+
+def test_a_log_of_pictures_alone_is_said_to_leave_nothing(tmp_path):
+    with pytest.raises(TrainingError, match="No row is left"):
+        said_of(tmp_path, [{"prompt": " ", "label": "a"}])

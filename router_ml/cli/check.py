@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from router_ml.cli.console import broken_rows, err, needs, one_sentence, print_json
+from router_ml.cli.console import broken_rows, err, find_logs, needs, one_sentence, print_json
 from router_ml.cli.options import JsonOption, LogsArgument, MapOption, ScrubOption, SkipOption
 from router_ml.cli.progress import progress
 from router_ml.cli.recipe import FOLDS
@@ -36,13 +36,14 @@ def check(
     last: what leaks is taken out of the others.
     """
     with one_sentence(), needs("train", "Training"), broken_rows(skip_broken) as broken:
-        from router_ml.logs import find_files, read_log, read_mapping
+        from router_ml.logs import read_log, read_mapping
         from router_ml.training import Recipe
         from router_ml.training import check as run
         from router_ml.training.recipe import DataRecipe
 
         recipe, places = Recipe(data=DataRecipe(folds=FOLDS)), read_mapping(mapping or ())
-        rows = read_log(source, mapping=places, broken=broken, scrub=scrub)
+        files = find_logs(source)
+        rows = read_log(files, mapping=places, broken=broken, scrub=scrub)
         found = run(rows, recipe, broken, progress)
         if as_json:
             print_json(found)
@@ -53,9 +54,9 @@ def check(
             from router_ml.training.fixing import fixed_rows
 
             fixes = ask(found, usual=yes)
-            again = read_log(source, mapping=places, broken=lambda error: None, scrub=scrub)
+            again = read_log(files, mapping=places, broken=lambda error: None, scrub=scrub)
             left = fixed_rows(again, fixes.rows, mapped=bool(places))
-            for path, count in write_fixed(left, fix, find_files(*source)):
+            for path, count in write_fixed(left, fix, files):
                 said = f"Wrote {path}: {counted(count, 'row')}."
                 err.print(said if count else f"No {path}: 0 rows are left.", soft_wrap=True)
         elif not found.clean:
@@ -66,8 +67,10 @@ def _show_findings(found: Findings) -> None:
     layouts = ", ".join(f"{name} {count:,}" for name, count in found.layouts.items())
     rows, labels = counted(found.rows, "row"), counted(len(found.labels), "label")
     out.print(f"{rows} of {labels} ({layouts}).", soft_wrap=True)
-    repeated = counted(found.repeated, "repeats", "repeat")
-    out.print(f"{repeated} another; training keeps one of each.")
+    learned, left_out = found.rows - found.left_out.total, str(found.left_out)
+    if left_out:
+        out.print(f"Training learns from {learned:,} and leaves out {left_out}.", soft_wrap=True)
+    show_list("Labels that differ only in case or white space:", list(map(", ".join, found.alike)))
     small = [f"{name}: {count}" for name, count in found.small.items()]
     show_list("Labels with too few distinct rows to learn:", small)
     for title, some in (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,6 +16,9 @@ from router_ml.errors import MissingExtra, RouterMLError
 
 if TYPE_CHECKING:
     from router_ml.logs import Broken
+
+_NAMED = 5
+"""Of files that are passed over, so many are named."""
 
 err = Console(stderr=True, markup=False, emoji=False)
 
@@ -52,11 +56,27 @@ def broken_rows(skip: bool) -> Iterator[Broken]:
     from router_ml.logs import Skipped, refuse
 
     skipped = Skipped()
-    yield skipped if skip else refuse
-    for error in skipped.first:
-        warn("skipped", error, "yellow")
-    if skipped.count:
-        err.print(f"Broken rows that were skipped: {skipped.count}.")
+    try:
+        yield skipped if skip else refuse
+    finally:
+        for error in skipped.first:
+            warn("skipped", error, "yellow")
+        if skipped.count:
+            err.print(f"Broken rows that were skipped: {skipped.count}.")
+
+
+def find_logs(sources: Sequence[str]) -> list[Path]:
+    """Find the files of some logs; say what of their directories is passed over."""
+    from router_ml.logs import find_files, passed_over
+
+    files, others = find_files(*sources), passed_over(*sources)
+    if others:
+        named = ", ".join(path.name for path in others[:_NAMED])
+        rest = f" and {len(others) - _NAMED:,} more" if len(others) > _NAMED else ""
+        warn(
+            "passed over", f"{named}{rest}, no logs by their names; read: {len(files):,}.", "yellow"
+        )
+    return files
 
 
 def warn(word: str, sentence: object, colour: str = "red") -> None:

@@ -14,6 +14,10 @@ _LOG = (
 
 LogArgument = Annotated[str, typer.Argument(metavar="LOG", help=_LOG)]
 LogsArgument = Annotated[list[str], typer.Argument(metavar="LOG...", help=_LOG)]
+RecipeOrLogsArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="RECIPE_OR_LOG...", help="A recipe (TOML), or labelled logs."),
+]
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE_OR_LOG", help="A recipe (TOML), or a labelled log.")
 ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from router_ml.cli.console import find_logs
 from router_ml.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ FOLDS = 5
 
 
 def find_recipe(
-    source: str,
+    sources: Sequence[str],
     name: str | None,
     encoder: str | None = None,
     mapping: Sequence[str] | None = None,
@@ -27,33 +28,36 @@ def find_recipe(
     *,
     fine_tune: bool = False,
 ) -> Recipe:
-    """Load a recipe, or make the default one for a labelled log."""
+    """Load a recipe, or make the default one for labelled logs."""
     from router_ml.logs import read_mapping
     from router_ml.training import Recipe, load_recipe
     from router_ml.training.recipe import DataRecipe
 
-    if source.endswith(".toml"):
+    if sources[0].endswith(".toml"):
+        if len(sources) > 1:
+            raise RecipeError("A recipe names its files itself: give it alone.")
         if encoder or mapping or scrub or extend or fine_tune:
             raise RecipeError(
                 "--encoder, --fine-tune, --extend, --map and --scrub go with a log; a recipe says "
                 "all that itself."
             )
-        return load_recipe(Path(source))
-    files, places = _log_files(source), read_mapping(mapping or ())
+        return load_recipe(Path(sources[0]))
+    files, places = _log_files(sources), read_mapping(mapping or ())
     data = DataRecipe(files=files, folds=FOLDS, map=places, scrub=scrub)
     made = _encoder(encoder, extend, fine_tune)
-    named = name or Path(source).name.split(".")[0]
+    named = name or Path(sources[0]).name.split(".")[0]
     return Recipe(name=named, data=data, encoder=made, extend=extend)
 
 
-def _log_files(source: str) -> tuple[str, ...]:
-    """Return a log's files, each as the pattern that finds it alone."""
-    from router_ml.logs import find_files, split_table
+def _log_files(sources: Sequence[str]) -> tuple[str, ...]:
+    """Return the files of logs, each as the pattern that finds it alone."""
+    from router_ml.logs import split_table
 
-    files = find_files(source)
-    if not any(Path(split_table(str(path))[0]).exists() for path in files):
-        raise DataError(source, None, "cannot be read: no such file.")
-    return tuple(glob.escape(str(path.absolute())) for path in files)
+    files = find_logs(sources)
+    for path in files:
+        if not Path(split_table(str(path))[0]).exists():
+            raise DataError(path, None, "cannot be read: no such file.")
+    return tuple(dict.fromkeys(glob.escape(str(path.absolute())) for path in files))
 
 
 def _encoder(name: str | None, extend: str | None, fine_tune: bool) -> EncoderRecipe:

@@ -15,7 +15,7 @@ from router_ml.cli.console import broken_rows, needs, one_sentence
 from router_ml.cli.options import (
     MapOption,
     PublicDataOption,
-    RecipeArgument,
+    RecipeOrLogsArgument,
     ScrubOption,
     SkipOption,
 )
@@ -55,7 +55,7 @@ def _names_artifact(text: str) -> bool:
 
 
 def train(
-    source: RecipeArgument,
+    source: RecipeOrLogsArgument,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The artifact.")] = None,
     encoder: Annotated[str | None, typer.Option(help=_ENCODER)] = None,
     fine_tune: Annotated[
@@ -79,7 +79,7 @@ def train(
         trained = run(
             recipe,
             output or Path("models") / recipe.name,
-            base=Path(source).parent,
+            base=Path(source[0]).parent,
             public_data=public_data,
             progress=progress,
             broken=broken,
@@ -89,6 +89,8 @@ def train(
 
 
 def _show_trained(trained: Trained) -> None:
+    for sentence in trained.account:
+        out.print(sentence, soft_wrap=True)
     found = trained.cross_validation
     if found is None:
         show_evaluations(trained.evaluations)

@@ -34,7 +34,7 @@ def unseen(
     with one_sentence(), needs("train", "Training"):
         from router_ml.training import clean, evaluate_unseen, judge_unseen, read_data
 
-        recipe = find_recipe(source, None)
+        recipe = find_recipe([source], None)
         cleaned = clean(recipe, read_data(recipe, Path(source).parent, public_data), progress)
         judged = judge_unseen(recipe, cleaned, folds, progress, only)
         found = evaluate_unseen(recipe, judged)

@@ -3,7 +3,7 @@
 from router_ml.logs.mapping import Mapping, read_mapping
 from router_ml.logs.reading import Broken, Skipped, read_log, refuse, scan
 from router_ml.logs.row import Row
-from router_ml.logs.sources import find_files, split_table
+from router_ml.logs.sources import find_files, passed_over, split_table
 
 __all__ = [
     "Broken",
@@ -11,6 +11,7 @@ __all__ = [
     "Row",
     "Skipped",
     "find_files",
+    "passed_over",
     "read_log",
     "read_mapping",
     "refuse",

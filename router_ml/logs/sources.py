@@ -47,12 +47,29 @@ def _find(source: str) -> list[Path]:
     return [Path(f"{path}{TABLE}{table}") if table else path for path in found]
 
 
+def passed_over(*sources: Path | str) -> list[Path]:
+    """Return the files in directories that are taken for no logs, for their suffix."""
+    directories = filter(Path.is_dir, map(Path, sources))
+    return [path for directory in directories for path in _shown(directory) if not _is_log(path)]
+
+
 def _within(directory: Path) -> list[Path]:
-    found = [path for path in directory.rglob("*") if _KNOWN.search(path.name) and path.is_file()]
-    shown = [path for path in found if not is_hidden(path.relative_to(directory).parts)]
+    shown = [path for path in _shown(directory) if _is_log(path)]
     if not shown:
         raise DataError(directory, None, "the directory has no log: no .jsonl, .csv, .parquet ….")
-    return sorted(shown)
+    return shown
+
+
+def _shown(directory: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in directory.rglob("*")
+        if path.is_file() and not is_hidden(path.relative_to(directory).parts)
+    )
+
+
+def _is_log(path: Path) -> bool:
+    return _KNOWN.search(path.name) is not None
 
 
 def is_hidden(parts: Iterable[str]) -> bool:

@@ -14,7 +14,7 @@ from router_ml.plurals import counted
 from router_ml.router import default_policy
 from router_ml.training.cross_validation import CrossValidation
 from router_ml.training.heads import Array, calibrated
-from router_ml.training.prepare import Data
+from router_ml.training.prepare import Data, say_alike
 from router_ml.training.recipe import Recipe
 from router_ml.training.unseen import Unseen, judged_unseen
 
@@ -37,7 +37,7 @@ def advise(recipe: Recipe, found: CrossValidation) -> list[str]:
     said = np.array([[label in row for label in data.labels] for row in given])[data.own]
     true, labels = data.targets[data.own] > 0, data.labels
     rows = _doubted(recipe, found.unseen), _weak(labels, true, said), _few(labels, true)
-    sentences = [*_rivals(found), *chain.from_iterable(rows)]
+    sentences = [*say_alike(labels), *_rivals(found), *chain.from_iterable(rows)]
     sentences = sentences or ["Nothing stands out: judge it on requests of another week."]
     return [*sentences, *_unserved(recipe, labels)]
 

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from router_ml.errors import TrainingError
-from router_ml.examples import Example, label_names, stream_examples
+from router_ml.examples import Example, label_names, labels_alike, stream_examples
 from router_ml.logs import Broken, Row, refuse
 from router_ml.training.advice import doubted, probabilities_of
 from router_ml.training.cross_validation import judge_all
 from router_ml.training.duplicates import Cleaned, fold, number_duplicates
-from router_ml.training.prepare import clean, divide
+from router_ml.training.prepare import LeftOut, clean, divide, usable
 from router_ml.training.progress import Progress, silent
 from router_ml.training.recipe import Recipe
 
@@ -60,7 +60,8 @@ class Findings(msgspec.Struct, frozen=True):
         labels: label -> how many rows carry it.
         small: labels with too few distinct rows to learn, and how many they have.
         small_rows: where their rows are.
-        repeated: how many rows repeat one with the same labels.
+        left_out: how many rows training would not learn from, and why.
+        alike: labels that differ only in case or white space, those of one name together.
         conflicts: the same words under different labels; case, digits, punctuation and white
             space do not count.
         leaks: nearly the same words in more than one file: a test file's rows, and rows almost
@@ -75,7 +76,8 @@ class Findings(msgspec.Struct, frozen=True):
     labels: dict[str, int]
     small: dict[str, int]
     small_rows: dict[str, list[Place]]
-    repeated: int
+    left_out: LeftOut
+    alike: list[list[str]]
     conflicts: list[Same]
     leaks: list[Same]
     suspects: list[Suspect]
@@ -84,7 +86,7 @@ class Findings(msgspec.Struct, frozen=True):
     @property
     def clean(self) -> bool:
         """Whether nothing is wrong; repetitions are left out by training itself."""
-        return not (self.small or self.conflicts or self.leaks or self.suspects)
+        return not (self.small or self.alike or self.conflicts or self.leaks or self.suspects)
 
 
 _Placed = dict[int, Place]
@@ -112,20 +114,22 @@ def check(
             examples.append(example)
             placed[id(example)] = Place(str(row.path), row.number, example.labels)
             layouts[row.layout] += 1
-    same = _same(examples, placed)
+    spoken = usable(examples)
+    same = _same(spoken, placed)
     cleaned = clean(recipe, examples, progress)
     counts = _counts(cleaned.examples)
     small = {name: n for name, n in counts.items() if n < recipe.data.min_examples}
-    suspects, unjudged = _judged(recipe, _without(cleaned, small), placed, progress)
+    suspects, unjudged = _judged(recipe, cleaned, small, placed, progress)
     return Findings(
         rows=len(examples),
         layouts=dict(layouts),
         labels=_counts(examples),
         small=small,
         small_rows={name: _carrying(name, examples, placed) for name in small},
-        repeated=sum(len(one.rows) - len({row.labels for row in one.rows}) for one in same),
+        left_out=LeftOut.of(examples, cleaned),
+        alike=labels_alike(label_names(examples)),
         conflicts=[one for one in same if len({row.labels for row in one.rows}) > 1],
-        leaks=_leaks(recipe.data.near_duplicate, examples, placed, progress),
+        leaks=_leaks(recipe.data.near_duplicate, spoken, placed, progress),
         suspects=suspects,
         unjudged=unjudged,
     )
@@ -181,11 +185,14 @@ def _without(cleaned: Cleaned, small: dict[str, int]) -> Cleaned:
 
 
 def _judged(
-    recipe: Recipe, cleaned: Cleaned, placed: _Placed, progress: Progress
+    recipe: Recipe, cleaned: Cleaned, small: dict[str, int], placed: _Placed, progress: Progress
 ) -> tuple[list[Suspect], str]:
     """Return the suspects, or why nothing could be learned that would tell."""
+    rest = _without(cleaned, small)
+    if small and len(label_names(rest.examples)) < 2:
+        return [], "fewer than two labels have enough distinct rows."
     try:
-        return list(_suspects(recipe, cleaned, placed, progress)), ""
+        return list(_suspects(recipe, rest, placed, progress)), ""
     except TrainingError as error:
         return [], str(error)
 

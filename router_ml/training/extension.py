@@ -31,7 +31,7 @@ from router_ml.errors import RecipeError, TrainingError
 from router_ml.examples import Example, label_names
 from router_ml.request import ModelText, Request, Turn
 from router_ml.training.former import LEARNED_FROM, NONE
-from router_ml.training.prepare import GOLDEN
+from router_ml.training.prepare import GOLDEN, is_single
 from router_ml.training.recipe import Recipe
 from router_ml.training.side_by_side import side_by_side
 
@@ -160,7 +160,7 @@ def extend(
     rest = sum(not example.labels for example in examples)
     others = _others(artifact) if rest < recipe.data.min_examples else []
     labelled = [example for example in examples if example.labels]
-    extension = Extension(artifact, all(e.single and len(e.labels) == 1 for e in labelled))
+    extension = Extension(artifact, is_single(labelled))
     if extension.exclusive and recipe.labels:
         recipe = msgspec.structs.replace(recipe, labels=(*recipe.labels, NONE))
     return extension, recipe, extension.rows([*examples, *others])

@@ -42,7 +42,7 @@ from router_ml.training.heads import (
     choose_thresholds,
     new_estimator,
 )
-from router_ml.training.prepare import Data, clean, data_facts, divide, read_data
+from router_ml.training.prepare import Data, account, clean, data_facts, divide, read_data
 from router_ml.training.progress import Progress, silent
 from router_ml.training.recipe import Recipe, expand
 from router_ml.training.unseen import Unseen, evaluate_unseen, judge_unseen, judged_unseen
@@ -67,6 +67,7 @@ class Trained(NamedTuple):
         parity: the largest difference between the graph and the trained pipeline.
         cross_validation: how good it is beside others, if the recipe has `folds`.
         advice: what to do next.
+        account: what became of the rows that were read.
 
     """
 
@@ -75,6 +76,7 @@ class Trained(NamedTuple):
     parity: float
     cross_validation: CrossValidation | None = None
     advice: Sequence[str] = ()
+    account: Sequence[str] = ()
 
 
 class Learned(NamedTuple):
@@ -125,7 +127,7 @@ def train(
     """
     check_output(output)
     _check_recipe(recipe)
-    recipe, data, test, extension = _prepare(recipe, base, public_data, broken, progress)
+    recipe, data, test, extension, said = _prepare(recipe, base, public_data, broken, progress)
     found = _cross_validate(recipe, data, output, force, progress) if recipe.data.folds else None
     unseen = found.unseen if found else _judge_unseen(recipe, data, progress)
     with tempfile.TemporaryDirectory() as scratch:
@@ -139,7 +141,8 @@ def train(
         golden = golden_rows(learned.classifier, _golden_candidates(recipe, base))
     card = model_card(recipe, learned.config, evaluations, parity)
     write_artifact(output, learned.config, learned.files, golden, card)
-    return Trained(output, evaluations, parity, found, advise(recipe, found) if found else ())
+    advice = advise(recipe, found) if found else ()
+    return Trained(output, evaluations, parity, found, advice, said)
 
 
 class _Prepared(NamedTuple):
@@ -150,6 +153,7 @@ class _Prepared(NamedTuple):
         data: cleaned and divided.
         test: the rows of the recipe's `test` files.
         extension: joins the new labels to those that are kept, if the recipe has `extend`.
+        account: what became of the rows that were read.
 
     """
 
@@ -157,6 +161,7 @@ class _Prepared(NamedTuple):
     data: Data
     test: list[Example]
     extension: Extension | None
+    account: Sequence[str]
 
 
 def _prepare(
@@ -164,12 +169,14 @@ def _prepare(
 ) -> _Prepared:
     examples = read_data(recipe, base, public_data, broken)
     test = read_examples(expand(recipe.data.test, base, public_data))
-    extension = None
+    extension, read = None, len(examples)
     if recipe.extend is not None:
         extension, recipe, examples = extend(recipe, examples, base)
         test = extension.rows(test)
     cleaned = clean(recipe, examples, progress, test)
-    return _Prepared(recipe, divide(recipe, cleaned, len(examples)), test, extension)
+    data = divide(recipe, cleaned, len(examples))
+    said = account(examples, data, len(examples) - read)
+    return _Prepared(recipe, data, test, extension, said)
 
 
 def _judge_unseen(recipe: Recipe, data: Data, progress: Progress) -> Unseen | None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from router_ml.errors import RecipeError, TrainingError
-from router_ml.examples import Example, label_names, read_examples
+from router_ml.examples import Example, label_names, labels_alike, read_examples
 from router_ml.logs import Broken, refuse
 from router_ml.request import ModelText
 from router_ml.training.duplicates import Cleaned, drop_duplicates
@@ -94,10 +95,91 @@ def clean(
         test: rows that are only measured on; their duplicates are left out.
 
     """
-    usable = [e for e in examples if not e.has_parts and e.text.says_something]
     near, same_group = recipe.data.near_duplicate, recipe.data.same_group
-    with progress("Finding duplicates", len(usable)) as done:
-        return drop_duplicates(usable, near, same_group, done, test)
+    some = usable(examples)
+    with progress("Finding duplicates", len(some)) as done:
+        return drop_duplicates(some, near, same_group, done, test)
+
+
+def usable(examples: Sequence[Example]) -> list[Example]:
+    """Return the rows whose words say their labels: no image or audio part does."""
+    return [e for e in examples if not e.has_parts and e.text.says_something]
+
+
+def is_single(examples: Sequence[Example]) -> bool:
+    """Say whether labels exclude each other: all rows have one, and most say it as `label`."""
+    singles = sum(example.single for example in examples)
+    return all(len(e.labels) == 1 for e in examples) and 2 * singles > len(examples)
+
+
+class LeftOut(msgspec.Struct, frozen=True):
+    """How many rows nothing is learned from, and why.
+
+    Attributes:
+        conflicting: the same words carry other labels elsewhere.
+        repeated: another row says the same, or nearly, with the same labels.
+        tested: a row that is only measured on says nearly the same.
+        parts: an image or audio part decides, not the words.
+        wordless: there are no words.
+
+    """
+
+    conflicting: int
+    repeated: int
+    tested: int
+    parts: int
+    wordless: int
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], cleaned: Cleaned) -> LeftOut:
+        """Count what cleaning left out of some rows."""
+        parts = sum(example.has_parts for example in examples)
+        wordless = len(examples) - parts - len(usable(examples))
+        return cls(cleaned.conflicts, cleaned.dropped, cleaned.leaked, parts, wordless)
+
+    @property
+    def total(self) -> int:
+        """How many rows that are, for whatever reason."""
+        return sum(msgspec.structs.astuple(self))
+
+    def __str__(self) -> str:
+        """List what there is, for people, the most first."""
+        said = {
+            "with conflicting labels": self.conflicting,
+            "that repeat another": self.repeated,
+            "that repeat a test row": self.tested,
+            "with an image or sound": self.parts,
+            "without words": self.wordless,
+        }
+        found = sorted(said.items(), key=lambda item: -item[1])
+        return ", ".join(f"{count:,} {why}" for why, count in found if count)
+
+
+def account(examples: Sequence[Example], data: Data, added: int = 0) -> list[str]:
+    """Say what became of the rows that were read, and what kind of labels they have.
+
+    Args:
+        examples: the rows, before cleaning.
+        data: what was made of them.
+        added: how many of them are golden rows of the artifact that is extended.
+
+    """
+    left, learned = str(LeftOut.of(examples, data.cleaned)), len(data.split.train)
+    held = len(data.cleaned.examples) - learned
+    golden = f" and {added:,} golden rows beside them" if added else ""
+    parts = [f"{held:,} held out to calibrate and measure"] if held else []
+    why = ", ".join([*parts, *([left] if left else [])])
+    read = f"{len(examples) - added:,} rows read{golden}, {learned:,} learned from"
+    return [f"{read}: {why}." if why else f"{read}.", *_kind(data)]
+
+
+def _kind(data: Data) -> Iterator[str]:
+    """Say which kind of labels was taken where rows have both."""
+    lists = sum(not example.single for example in data.cleaned.examples)
+    single = len(data.cleaned.examples) - lists
+    if lists and single:
+        taken = "exactly one holds" if data.single_label else "several may hold at once"
+        yield f"{single:,} of them have `label` and {lists:,} `labels`: of the labels {taken}."
 
 
 def divide(recipe: Recipe, cleaned: Cleaned, read: int) -> Data:
@@ -119,7 +201,7 @@ def divide(recipe: Recipe, cleaned: Cleaned, read: int) -> Data:
     data = Data(
         cleaned=cleaned,
         labels=labels,
-        single_label=all(example.single and len(example.labels) == 1 for example in examples),
+        single_label=is_single(examples),
         targets=_targets(examples, labels),
         weights=_weights(examples, recipe.data.weights),
         split=split_rows(examples, cleaned.groups, *shares, recipe.seed),
@@ -147,6 +229,10 @@ def check_labels_remain(data: Data, rows: Rows) -> None:
 
 
 def _check_labels(examples: Sequence[Example], labels: Sequence[str], least: int) -> None:
+    if not examples:
+        raise TrainingError(
+            "No row is left to learn from: all have conflicting labels, images, or no words."
+        )
     unknown = sorted(set(label_names(examples)) - set(labels))
     if unknown:
         raise TrainingError(
@@ -156,12 +242,21 @@ def _check_labels(examples: Sequence[Example], labels: Sequence[str], least: int
     few = {label: count for label, count in counts.items() if count < least}
     if few:
         listed = ", ".join(f"{label} ({count})" for label, count in few.items())
+        alike = "".join(f" {sentence}" for sentence in say_alike(labels))
         raise TrainingError(
-            f"Too few distinct examples to learn from, {least} needed a label: {listed}."
+            f"Too few distinct examples to learn from, {least} needed a label: {listed}.{alike}"
         )
     if not labels or all(len(e.labels) == len(labels) for e in examples):
         only = f"the label {labels[0]!r}" if labels else "no label"
         raise TrainingError(f"Every row has {only}: there is nothing to tell apart.")
+
+
+def say_alike(labels: Iterable[str]) -> list[str]:
+    """Name labels that differ only in case or white space."""
+    return [
+        f"{' and '.join(map(repr, names))} differ only in case or white space: one label?"
+        for names in labels_alike(labels)
+    ]
 
 
 def _targets(examples: Sequence[Example], labels: Sequence[str]) -> NDArray[np.float32]:
