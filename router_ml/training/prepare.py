@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from router_ml.errors import RecipeError, TrainingError
 from router_ml.examples import Example, label_names, labels_alike, read_examples
 from router_ml.logs import Broken, refuse
+from router_ml.plurals import counted
 from router_ml.request import ModelText
 from router_ml.training.duplicates import Cleaned, drop_duplicates
 from router_ml.training.progress import Progress
@@ -144,15 +145,15 @@ class LeftOut(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """List what there is, for people, the most first."""
-        said = {
-            "with conflicting labels": self.conflicting,
-            "that repeat another": self.repeated,
-            "that repeat a test row": self.tested,
-            "with an image or sound": self.parts,
-            "without words": self.wordless,
-        }
-        found = sorted(said.items(), key=lambda item: -item[1])
-        return ", ".join(f"{count:,} {why}" for why, count in found if count)
+        said = (
+            (self.conflicting, "with conflicting labels", ""),
+            (self.repeated, "that repeats another", "that repeat another"),
+            (self.tested, "that repeats a test row", "that repeat a test row"),
+            (self.parts, "with an image or sound", ""),
+            (self.wordless, "without words", ""),
+        )
+        found = sorted(said, key=lambda one: -one[0])
+        return ", ".join(counted(n, one, several or one) for n, one, several in found if n)
 
 
 def account(examples: Sequence[Example], data: Data, added: int = 0) -> list[str]:
@@ -166,10 +167,11 @@ def account(examples: Sequence[Example], data: Data, added: int = 0) -> list[str
     """
     left, learned = str(LeftOut.of(examples, data.cleaned)), len(data.split.train)
     held = len(data.cleaned.examples) - learned
-    golden = f" and {added:,} golden rows beside them" if added else ""
+    golden = f" and {counted(added, 'golden row')} beside them" if added else ""
     parts = [f"{held:,} held out to calibrate and measure"] if held else []
     why = ", ".join([*parts, *([left] if left else [])])
-    read = f"{len(examples) - added:,} rows read{golden}, {learned:,} learned from"
+    rows = counted(len(examples) - added, "row")
+    read = f"{rows} read{golden}, {learned:,} learned from"
     return [f"{read}: {why}." if why else f"{read}.", *_kind(data)]
 
 
@@ -179,7 +181,8 @@ def _kind(data: Data) -> Iterator[str]:
     single = len(data.cleaned.examples) - lists
     if lists and single:
         taken = "exactly one holds" if data.single_label else "several may hold at once"
-        yield f"{single:,} of them have `label` and {lists:,} `labels`: of the labels {taken}."
+        have = counted(single, "of them has", "of them have")
+        yield f"{have} `label` and {lists:,} `labels`: of the labels {taken}."
 
 
 def divide(recipe: Recipe, cleaned: Cleaned, read: int) -> Data:
