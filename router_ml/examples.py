@@ -25,7 +25,7 @@ from router_ml.request import ModelText, Request, model_text
 
 _LABEL_MAX = 100
 _UNLABELLED = (
-    "a row needs `label` (a string), `labels` (a list), or just one of "
+    "a row needs `labels` (a list), `label` (a string), or just one of "
     f"{', '.join(LABEL_COLUMNS[1:])}; --map label=PLACE says where its label is."
 )
 

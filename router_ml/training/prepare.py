@@ -162,27 +162,26 @@ def account(examples: Sequence[Example], data: Data, added: int = 0) -> list[str
     Args:
         examples: the rows, before cleaning.
         data: what was made of them.
-        added: how many of them are golden rows of the artifact that is extended.
+        added: how many of them, the last, are golden rows of the artifact that is extended.
 
     """
-    left, learned = str(LeftOut.of(examples, data.cleaned)), len(data.split.train)
+    own, learned = examples[: len(examples) - added], len(data.split.train)
     held = len(data.cleaned.examples) - learned
     golden = f" and {counted(added, 'golden row')} beside them" if added else ""
-    parts = [f"{held:,} held out to calibrate and measure"] if held else []
-    why = ", ".join([*parts, *([left] if left else [])])
-    rows = counted(len(examples) - added, "row")
-    read = f"{rows} read{golden}, {learned:,} learned from"
-    return [f"{read}: {why}." if why else f"{read}.", *_kind(data)]
+    read = f"{counted(len(own), 'row')} read{golden}, {learned:,} learned from"
+    parts = f"{held:,} held out to calibrate and measure" if held else ""
+    why = ", ".join(filter(None, (parts, str(LeftOut.of(examples, data.cleaned)))))
+    return [f"{read}: {why}." if why else f"{read}.", *_kind(own, data.single_label)]
 
 
-def _kind(data: Data) -> Iterator[str]:
+def _kind(examples: Sequence[Example], single_label: bool) -> Iterator[str]:
     """Say which kind of labels was taken where rows have both."""
-    lists = sum(not example.single for example in data.cleaned.examples)
-    single = len(data.cleaned.examples) - lists
+    lists = sum(not example.single for example in examples)
+    single = len(examples) - lists
     if lists and single:
-        taken = "exactly one holds" if data.single_label else "several may hold at once"
-        have = counted(single, "of them has", "of them have")
-        yield f"{have} `label` and {lists:,} `labels`: of the labels {taken}."
+        taken = "exactly one holds" if single_label else "several may hold at once"
+        have = counted(single, "has", "have")
+        yield f"Of the rows read {have} `label` and {lists:,} `labels`: of the labels {taken}."
 
 
 def divide(recipe: Recipe, cleaned: Cleaned, read: int) -> Data:
