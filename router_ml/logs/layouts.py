@@ -102,9 +102,9 @@ def _by_layout(row: Row) -> Row:
 
 def said_once(row: Row) -> Data:
     """Return what a recognised row says without a table's own names for its text and label."""
-    if row.layout != _TABLE.name:
+    if row.layout != _TABLE:
         return row.data
-    known = dict.fromkeys(TEXT_COLUMNS, row.data["prompt"])
+    known = dict.fromkeys(TEXT_COLUMNS, row.data.get("prompt"))
     known |= dict.fromkeys(LABEL_COLUMNS, row.data.get("label"))
     own = {key for key in row.data if key != "label" and key.lower() in known}
     said = {key for key in own if known[key.lower()] == _cell(row.data[key])}
