@@ -284,6 +284,7 @@ def test_names_of_columns_count_whatever_their_case(tmp_path, table, labels):
         ({"labels": [" a", "a ", 3]}, ("3", "a")),
         ({"category": "a"}, ("a",)),
         ({"label": None, "category": "a"}, "--map label=PLACE"),
+        ({"route": "a", "confidence": 0.9}, "--map label=PLACE"),
         ({"label": 3.5}, "must be a string"),
         ({"label": " "}, "'' is no label"),
     ],

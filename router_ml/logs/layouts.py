@@ -17,6 +17,9 @@ LABEL_COLUMNS = ("label", "category", "intent", "class", "route", "topic")
 """What tables call a text and its label, lower case; only one of each may be there, beside
 `prompt` and `label` none. The columns say which, not what a row has in them."""
 
+_NO_DECISION = tuple(name for name in LABEL_COLUMNS if name != "route")
+"""Beside `prompt` or `messages` a route is what a router decided, and no label."""
+
 _OURS = ("prompt", "messages", "label", "labels")
 _KINDS = {"label": "labels", "labels": "label"}
 """Of these a row has one: the one that a mapping names takes the other's place."""
@@ -172,14 +175,14 @@ def _of_table(row: Row) -> Row:
         problem = "is empty" if text in (None, "") else "is no string"
         return row._replace(layout=_TABLE, problem=f"its text, {columns[0]!r}, {problem}.")
     said = _said(text) or {"prompt": text}
-    data = {**_without_request(row.data), **_label(row), **said}
+    data = {**_without_request(row.data), **_label(row, LABEL_COLUMNS), **said}
     return row._replace(layout=_TABLE, data=data)
 
 
-def _label(row: Row) -> Data:
+def _label(row: Row, called: Sequence[str] = _NO_DECISION) -> Data:
     """Return the label where one column is called what labels are called."""
     names = row.columns or tuple(row.data)
-    columns = _columns(names, "label", LABEL_COLUMNS)
+    columns = _columns(names, "label", called)
     if _columns(names, "labels") or len(columns) != 1 or columns[0] not in row.data:
         return {}
     return {"label": row.data[columns[0]]}
