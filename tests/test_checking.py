@@ -185,6 +185,15 @@ def test_a_log_is_not_written_over(tmp_path):
     assert train.read_bytes() == before
 
 
+def test_a_header_in_another_case_leaves_no_label_that_was_changed(tmp_path):
+    (tmp_path / "log.csv").write_text("Prompt,Label\nan invoice,legal\nAn invoice!,billing\n")
+    command = ["check", str(tmp_path / "log.csv"), "--fix", str(tmp_path / "clean")]
+    CliRunner().invoke(app, command, input="2\nq\n")
+    (clean,) = (tmp_path / "clean").iterdir()
+    rows = [json.loads(line) for line in clean.read_text().splitlines()]
+    assert [{**row, "prompt": ""} for row in rows] == [{"prompt": "", "label": "billing"}] * 2
+
+
 def test_a_table_is_fixed_too(tmp_path):
     with sqlite3.connect(tmp_path / "log.db") as database:
         database.execute("CREATE TABLE rows (prompt TEXT, label TEXT)")

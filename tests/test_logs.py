@@ -268,6 +268,7 @@ def test_columns_of_databases_say_it_as_headers_do(tmp_path):
     ("table", "labels"),
     [
         ("Prompt,Label\na,x\n", ("x",)),
+        ("Label,prompt,label\ny,a,x\n", ("x",)),
         ("prompt,intent\na,x\n", ("x",)),
         ("TEXT,LABELS\na,x;y\n", ("x", "y")),
         ("text,label\na, x \n", ("x",)),

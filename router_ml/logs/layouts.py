@@ -62,9 +62,13 @@ def recognise(row: Row, mapping: Mapping) -> Row:
 
 
 def _in_our_case(data: Data) -> Data:
-    """Name `Prompt` and `LABELS` as we do."""
-    ours = {key.lower(): value for key, value in data.items() if key.lower() in _OURS}
-    return {**ours, **data}
+    """Name `Prompt` and `LABELS` as we do; what is named so already comes first."""
+    named = ((_our_name(key), key, value) for key, value in data.items())
+    return {ours: value for ours, key, value in named if ours == key or ours not in data}
+
+
+def _our_name(key: str) -> str:
+    return key.lower() if key.lower() in _OURS else key
 
 
 def _without(data: Data, keys: Collection[str | None]) -> Data:
@@ -110,7 +114,7 @@ def said_once(row: Row) -> Data:
     known = dict.fromkeys(TEXT_COLUMNS, row.data.get("prompt"))
     known |= dict.fromkeys(LABEL_COLUMNS, row.data.get("label"))
     own = {key for key in row.data if key != "label" and key.lower() in known}
-    said = {key for key in own if known[key.lower()] == _cell(row.data[key])}
+    said = {key for key in own if known[key.lower()] == row.data[key]}
     return {key: value for key, value in row.data.items() if key not in said}
 
 
@@ -191,8 +195,8 @@ def _label(row: Row, called: Sequence[str] = _NO_DECISION) -> Data:
 def _columns(names: Iterable[str], ours: str, others: Sequence[str] = ()) -> list[str]:
     """Return the columns that are called like this: ours alone where it is there."""
     known = (ours, *others)
-    found = [name for name in names if name.lower() in known]
-    return [name for name in found if name.lower() == ours][:1] or found
+    found = [_our_name(name) for name in names if name.lower() in known]
+    return [ours] if ours in found else found
 
 
 def _said(payload: Any) -> Data | None:
