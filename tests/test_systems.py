@@ -133,7 +133,7 @@ def test_predictions_by_id_and_by_place(router, rows, tmp_path):
         ([{"id": 1, "error": "no JSON"}], ":1: no prediction: it has neither"),
         ([{"id": 1, "route": "math"}, {"route": "math"}], ":2: the line has no `id`"),
         ([{"route": "mth"}], ":1: no prediction: 'mth' is no route"),
-        ([{"labels": "math"}], ":1: no prediction: a row needs `labels`"),
+        ([{"labels": "math"}], ":1: no prediction: `label` must be a string, or `labels` a list"),
         ([], "no rows"),
     ],
 )
