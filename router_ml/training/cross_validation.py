@@ -32,7 +32,7 @@ from router_ml.training.split import Split, group_codes, group_folds
 from router_ml.training.unseen import Unseen, judged_unseen
 
 _NONE = np.zeros(0, np.intp)
-_ROWS, _MOST_REPEATS = 20_000, 5
+_ROWS, _MOST_REPEATS = 15_000, 5
 """The folds are made anew until about so many rows are judged."""
 _WORTH_PROCESSES = 2000
 """Rows from which a fold takes longer than starting a process does."""
