@@ -13,7 +13,7 @@ from router_ml.evaluation.latency import Latency
 
 REFERENCE = "fastText, subwords"
 NOTES = """
-router-ml reads about 1,024 bytes of a longer prompt, static embeddings the first 2,000
+router-ml reads about 512 bytes of a longer prompt, static embeddings the first 2,000
 characters, MiniLM 128 tokens of the first 4,000; the others read all of it. fastText by
 words sees a Chinese clause as one unknown word. router-ml's time is that of the whole
 decision: reading the request, the model and its fallbacks included.
