@@ -33,6 +33,7 @@ asks for something else than in its middle.
 """
 
 _EXACT, _MULTIPLIER_LIMIT = 1 << 24, 8191
+_INT8 = 127
 _APART = 1 << 16
 """By how much the graph sets apart what a separator or a zero ends from what comes before.
 
@@ -161,6 +162,14 @@ def _ids(data: NDArray[np.uint8], ngrams: Ngrams) -> NDArray[np.int64]:
         factor = int(ngrams.multipliers[row, view, offset])
         ids[:, row] += factor * seen[view, offset : offset + len(data)]
     return ids & ((1 << ngrams.table_bits) - 1)
+
+
+def round_columns(
+    table: NDArray[np.float32],
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Round a table to the 255 whole steps that are kept, and return each column's step."""
+    scale = np.maximum(np.abs(table).max(axis=0), np.finfo(np.float32).tiny) / _INT8
+    return np.round(table / scale).astype(np.int8), scale.astype(np.float32)
 
 
 def graph(

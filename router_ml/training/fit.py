@@ -19,7 +19,7 @@ from router_ml.training.prepare import Data
 from router_ml.training.progress import Progress, silent
 from router_ml.training.recipe import Recipe
 
-Targets = NDArray[np.float32]
+Floats = NDArray[np.float32]
 
 
 class Fitted(NamedTuple):
@@ -66,7 +66,7 @@ def fit(recipe: Recipe, data: Data, scratch: Path, progress: Progress) -> Fitted
     return Fitted(encoder, head, scratch)
 
 
-def _learned_from(recipe: Recipe, data: Data) -> tuple[list[ModelText], Targets, Targets]:
+def _learned_from(recipe: Recipe, data: Data) -> tuple[list[ModelText], Floats, Floats]:
     """Return texts, targets and weights of the rows for learning and of those made from them."""
     rows = data.split.train
     texts, targets, weights = data.texts(rows), data.targets[rows], data.weights[rows]
@@ -79,7 +79,7 @@ def _learned_from(recipe: Recipe, data: Data) -> tuple[list[ModelText], Targets,
 
 
 def _illustrate(
-    recipe: Recipe, data: Data, texts: Sequence[ModelText], targets: Targets
+    recipe: Recipe, data: Data, texts: Sequence[ModelText], targets: Floats
 ) -> Illustrated:
     share, seed = recipe.data.illustrated, recipe.seed
     if not share:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router_ml.request import ModelText, model_text, read_request
+from router_ml.training.variants import is_chinese
 
 _ASK_BYTES = 1000
 """Of longer texts a phrase in the middle would not be read."""
@@ -23,8 +24,6 @@ _FORMAL = 3
 _TRADITIONAL = 0.2
 
 _PAUSE = re.compile(r"(?=[,.;:?!)](?:\s|$))|(?=[，。；：？])")
-_HAN = re.compile("[\u4e00-\u9fff]")
-_KANA = re.compile("[\u3040-\u30ff]")
 
 
 class Wording(NamedTuple):
@@ -205,8 +204,8 @@ def _fits(text: ModelText) -> bool:
 def _wordings(text: ModelText) -> tuple[Wording, ...]:
     """Return the phrases of a text's language; none if it is another or cannot be told."""
     turn = text.turn.decode("utf-8", "ignore")
-    if _HAN.search(turn):
-        return () if _KANA.search(turn) else (SIMPLIFIED, TRADITIONAL)
+    if is_chinese(turn):
+        return SIMPLIFIED, TRADITIONAL
     return (ENGLISH,) if turn.isascii() else ()
 
 

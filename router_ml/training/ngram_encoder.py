@@ -24,7 +24,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from router_ml.request import ModelText
-from router_ml.training.byte_ngrams import Ngrams, graph
+from router_ml.training.byte_ngrams import Ngrams, graph, round_columns
 from router_ml.training.ngram_features import Sparse, count, idf, weighted
 
 Floats = NDArray[np.float32]
@@ -35,7 +35,6 @@ _KNOWN = 0.5
 """Root mean square of the lengths of texts' known vectors, beside the 1 of their n-grams."""
 _LENGTH = 0.4
 """Root mean square of the embeddings' lengths: of what the head's own C is right for."""
-_INT8 = 127
 
 
 class NgramEncoder:
@@ -85,8 +84,7 @@ class NgramEncoder:
         said = np.concatenate([turns @ of_turn, contexts @ of_context], axis=1)
         turned = np.concatenate([of_turn, of_context], axis=1) @ _directions(said, width)
         table = _fold(turned, ngram_weight, used, known)
-        scale = np.maximum(np.abs(table).max(axis=0), np.finfo(np.float32).tiny) / _INT8
-        return cls(ngrams, np.round(table / scale).astype(np.int8), scale)
+        return cls(ngrams, *round_columns(table))
 
     @property
     def width(self) -> int:

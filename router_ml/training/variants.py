@@ -94,7 +94,7 @@ def vary(text: str, draw: Random) -> str:
 
 def _frame(turn: str, draw: Random) -> str:
     """Put a greeting or a template around it; Chinese only around Chinese."""
-    chinese = _is_chinese(turn) and draw.random() < 0.8
+    chinese = is_chinese(turn) and draw.random() < 0.8
     before = _BEFORE_CHINESE if chinese else _BEFORE
     after = _AFTER_CHINESE if chinese else _AFTER
     sides = draw.choice(((True, False), (True, False), (False, True), (True, True)))
@@ -103,7 +103,8 @@ def _frame(turn: str, draw: Random) -> str:
     )
 
 
-def _is_chinese(turn: str) -> bool:
+def is_chinese(turn: str) -> bool:
+    """Say whether a text has Chinese characters, and none of Japanese alone."""
     codes = set(map(ord, turn))
     return any(code in _HAN for code in codes) and not any(code in _KANA for code in codes)
 

@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from router_ml.artifact import shipped_file
 from router_ml.errors import RecipeError
-from router_ml.training.byte_ngrams import Ngrams
+from router_ml.training.byte_ngrams import Ngrams, round_columns
 
 SHIPPED = "english-chinese"
-_INT8 = 127
 
 
 class Vectors(NamedTuple):
@@ -62,9 +61,7 @@ class Vectors(NamedTuple):
         cls, name: str, orders: Sequence[int], hash_seed: int, table: NDArray[np.float32]
     ) -> Vectors:
         """Round vectors to the 255 steps that are kept, column by column."""
-        scale = np.maximum(np.abs(table).max(axis=0), np.finfo(np.float32).tiny) / _INT8
-        steps = np.round(table / scale).astype(np.int8)
-        return cls(name, tuple(orders), hash_seed, steps, scale.astype(np.float32))
+        return cls(name, tuple(orders), hash_seed, *round_columns(table))
 
     def save(self, path: Path) -> None:
         """Write them as a compressed .npz."""
