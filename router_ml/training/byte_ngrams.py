@@ -220,7 +220,10 @@ def graph(
 
 
 def _hash_nodes(ngrams: Ngrams) -> list[onnx.NodeProto]:
-    """Bytes -> what is known of each, int32 [batch, 1, length], and ids [batch, orders, length]."""
+    """Bytes -> what is known of each, int32 [batch, 1, length], and ids [batch, orders, length].
+
+    Ids are int64, since rows are then looked up faster than by int32.
+    """
     node = helper.make_node
     longest, before = ngrams.multipliers.shape[2], ngrams.before
     return [
@@ -229,7 +232,7 @@ def _hash_nodes(ngrams: Ngrams) -> list[onnx.NodeProto]:
         node("BitwiseAnd", ["facts", "view_bits"], ["view_bytes"]),
         node("Cast", ["view_bytes"], ["views"], to=TensorProto.FLOAT),
         node("Conv", ["views", "multipliers"], ["hash"], pads=[before, longest - 1 - before]),
-        node("Cast", ["hash"], ["whole_hash"], to=TensorProto.INT32),
+        node("Cast", ["hash"], ["whole_hash"], to=TensorProto.INT64),
         node("BitwiseAnd", ["whole_hash", "id_mask"], ["ids"]),
     ]
 
@@ -315,7 +318,7 @@ def _tensors(ngrams: Ngrams, table: NDArray[np.int8]) -> dict[str, NDArray]:
         "byte_facts": _byte_facts(),
         "view_bits": (255 * shift).astype(np.int32),
         "multipliers": (ngrams.multipliers / shift).astype(np.float32),
-        "id_mask": np.array((1 << ngrams.table_bits) - 1, np.int32),
+        "id_mask": np.array((1 << ngrams.table_bits) - 1, np.int64),
         "one": np.array(1, np.int32),
         "length_axis": np.array(2, np.int64),
         "length_axes": np.array([2], np.int64),
