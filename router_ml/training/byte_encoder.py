@@ -280,9 +280,10 @@ def _optimise(
     layers = [*encoder.layers.parameters(), *heads.parameters()]
     optimiser = torch.optim.Adam(
         [
-            {"params": encoder.table.parameters(), "lr": rates[0]},
+            {"params": encoder.table.parameters(), "lr": rates[0], "eps": recipe.epsilon},
             {"params": layers, "lr": rates[1]},
-        ]
+        ],
+        fused=True,  # one pass over the table's eight million weights a step, not nine
     )
     steps = recipe.epochs * -(-len(data) // recipe.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

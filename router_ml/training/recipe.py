@@ -117,6 +117,9 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         members: how many networks "bytes" trains side by side, to err less than one does;
             each has `width` columns and a layer of `hidden`.
         epochs, batch_size, learning_rate, dropout: how "bytes" is trained.
+        epsilon: of Adam (Kingma & Ba 2015), for the table of "bytes". Rows with gradients far
+            below it move in proportion to them; with Adam's own 1e-8 an n-gram seen once
+            moves as far as one seen a thousand times.
         feature_dropout: share of n-grams left out at random in training.
         varied: share of the texts that "bytes" sees framed, in another case or mistyped,
             drawn anew each epoch.
@@ -137,6 +140,7 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     epochs: Positive = 4
     batch_size: Positive = 256
     learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 2e-3
+    epsilon: Annotated[float, msgspec.Meta(gt=0)] = 3e-4
     dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.3
     feature_dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.1
     varied: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
