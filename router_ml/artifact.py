@@ -126,6 +126,13 @@ def find_artifact(artifact: str | Path | None = None) -> Path:
     raise ArtifactNotFound(f"There is no {named.removeprefix('an ').removeprefix('the ')}.")
 
 
+def find_beside(directory: Path, artifact: str) -> Path:
+    """Return where an artifact is that a file in a directory names: by its path, or shipped."""
+    beside = directory / artifact
+    is_name = Path(artifact).name == artifact and not _exists(beside)
+    return (shipped_file(artifact) if is_name else None) or beside
+
+
 def shipped_file(name: str) -> Path | None:
     """Return where a file lies that is shipped beside the artifacts; None if there is none."""
     return next((root / name for root in _shipped_roots() if _exists(root / name)), None)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
+from router_ml.artifact import find_beside
 from router_ml.catalog import Catalog, Preference, read_toml
 from router_ml.conditions import Condition, When
 from router_ml.conversations import Sticky
@@ -117,6 +118,22 @@ class Uncertain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     models: tuple[str, ...] = ()
 
 
+class Second(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A second artifact, asked only where the first is in doubt.
+
+    Attributes:
+        artifact: its directory, in a file relative to that file's; or a shipped one's name.
+        below: it is asked where a judgement, label or not, is less probable than this. Of
+            labels that exclude each other, where the most probable is.
+        labels: whose doubt counts; empty: that of every label that a rule needs.
+
+    """
+
+    artifact: str
+    below: Annotated[float, msgspec.Meta(gt=0.5, le=1)]
+    labels: tuple[str, ...] = ()
+
+
 class Choice(msgspec.Struct, frozen=True):
     """A rule's answer for one set of labels: all of a decision that the set determines.
 
@@ -153,6 +170,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         uncertain: what a request gets that the classifier is unsure of; None: ignore doubt.
         thresholds: label -> probability from which it holds, over the artifact's own.
         sticky: the routes on which a conversation stays; None: each turn on its own.
+        second: the artifact that is asked where the first is in doubt; None: none.
 
     """
 
@@ -164,6 +182,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     uncertain: Uncertain | None = None
     thresholds: dict[str, Probability] = {}
     sticky: Sticky | None = None
+    second: Second | None = None
 
     @classmethod
     def load(cls, path: Path | str | None = None) -> Policy:
@@ -191,7 +210,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         file = Path(path) if path is not None else SHIPPED_POLICY
         try:
-            return msgspec.convert(read_toml(file, PolicyError), cls)
+            return msgspec.convert(read_toml(file, PolicyError), cls).beside(file.parent)
         except msgspec.ValidationError as error:
             raise PolicyError(f"{file}: {error}.") from error
 
@@ -205,14 +224,29 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return this policy with a route for each of further labels, of its name.
 
         They come before all rules but those that look at parts, and get the default route's
-        models: which others they should get, only a policy of one's own can say.
+        models: which others they should get, only a policy of one's own can say. A second
+        artifact, which does not know them, is no longer asked.
         """
         of_parts = [at for at, rule in enumerate(self.rules, 1) if rule.parts]
         at = max(of_parts, default=0)
         models = self.least_demanding(self.default).models
         added = (Rule(route=label, needs=(label,), models=models) for label in labels)
         rules = (*self.rules[:at], *added, *self.rules[at:])
-        return msgspec.structs.replace(self, rules=rules)
+        return msgspec.structs.replace(self, rules=rules, second=None)
+
+    def beside(self, directory: Path) -> Policy:
+        """Return this policy with the place of its second artifact, from a directory on."""
+        if self.second is None:
+            return self
+        place = str(find_beside(directory, self.second.artifact))
+        second = msgspec.structs.replace(self.second, artifact=place)
+        return msgspec.structs.replace(self, second=second)
+
+    def doubted(self, labels: Iterable[str]) -> list[str]:
+        """Return those of an artifact's labels whose doubt the second artifact is asked for."""
+        named = self.second.labels if self.second else ()
+        counting = named or {need for rule in self.rules for need in rule.needs}
+        return [label for label in labels if label in counting]
 
     def route_problems(self) -> Iterator[str]:
         """Say, a sentence each, which keys name a route that no rule has, or too much."""

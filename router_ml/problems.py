@@ -25,12 +25,14 @@ def find_problems(policy: Policy, labels: Iterable[str], catalog: Catalog) -> It
     """Say what makes a policy unusable.
 
     That is: a route that no rule has, a need or threshold that is neither a label nor a
-    fact, a label that no rule or adjustment uses, a model that the catalog lacks, or one
-    that cannot read what its rule needs read, and a choice of the catalog's that is empty.
+    fact, doubt of what is no label, a label that no rule or adjustment uses, a model that
+    the catalog lacks, or one that cannot read what its rule needs read, and a choice of the
+    catalog's that is empty. A second artifact is not looked at: `cascade.load_second` does.
     """
     labels = tuple(labels)
     yield from policy.route_problems()
     yield from _unknown_names(policy, labels)
+    yield from _unknown_doubts(policy, labels)
     yield from _labels_without_a_route(policy, labels)
     yield from _unknown_models(policy, catalog)
     for rule in policy.rules:
@@ -75,6 +77,15 @@ def _unknown_names(policy: Policy, labels: tuple[str, ...]) -> Iterator[str]:
         if name not in {*labels, *FACTS}:
             yield (
                 f"The policy names the label {name!r}, which the artifact does not have: "
+                f"it has {', '.join(labels)}."
+            )
+
+
+def _unknown_doubts(policy: Policy, labels: tuple[str, ...]) -> Iterator[str]:
+    for name in policy.second.labels if policy.second else ():
+        if name not in labels:
+            yield (
+                f"The policy's `second.labels` names {name!r}, which the artifact does not have: "
                 f"it has {', '.join(labels)}."
             )
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 from router_ml.artifact import find_artifact
 from router_ml.catalog import Catalog
 from router_ml.classifier import check_replay
-from router_ml.errors import RouterMLError
+from router_ml.errors import PolicyError, RouterMLError
 from router_ml.policy import Policy
 from router_ml.router import Router
 from router_ml.types import Decision, Tags
@@ -36,7 +36,11 @@ class ReloadingRouter(Router):
     """
 
     def __init__(
-        self, load: Callable[[], Router], paths: Iterable[Path], every_s: float = 1.0
+        self,
+        load: Callable[[], Router],
+        paths: Iterable[Path],
+        every_s: float = 1.0,
+        policy: Path | Policy | None = None,
     ) -> None:
         """Load a router, and follow files and directories.
 
@@ -44,9 +48,11 @@ class ReloadingRouter(Router):
             load: reads and checks everything; called again after each change.
             paths: what is looked at; of a directory, the files in it.
             every_s: how often, in seconds.
+            policy: whose second artifact is looked at too, wherever it is at the time.
 
         """
-        self._load, self._paths = load, tuple(paths)
+        self._load, self._paths, self._policy = load, tuple(paths), policy
+        self._known: tuple[tuple[object, ...], tuple[Path, ...]] = (), ()
         self._seen = self._tried = self._state()
         self._adopt(load())
         self._closed = Event()
@@ -73,10 +79,10 @@ class ReloadingRouter(Router):
 
         """
         directory = find_artifact(artifact).absolute()  # the process may move to another one
-        rules = Path(policy).absolute() if isinstance(policy, str | Path) else policy
-        models = Path(catalog).absolute() if isinstance(catalog, str | Path) else catalog
+        rules = policy.beside(Path.cwd()) if isinstance(policy, Policy) else _absolute(policy)
+        models = catalog if isinstance(catalog, Catalog) else _absolute(catalog)
         files = [given for given in (directory, rules, models) if isinstance(given, Path)]
-        return cls(partial(_load_verified, directory, rules, models), files, every_s)
+        return cls(partial(_load_verified, directory, rules, models), files, every_s, rules)
 
     def route(
         self, request: Any, *, tags: Tags | None = None, conversation: str | None = None
@@ -119,7 +125,10 @@ class ReloadingRouter(Router):
             self.look()
 
     def _state(self) -> tuple[object, ...]:
-        return tuple(_state_of(path) for path in self._paths)
+        state = tuple(map(_state_of, self._paths))
+        if state != self._known[0]:  # the policy may name another second artifact than before
+            self._known = state, _second_of(self._policy)
+        return (*state, *map(_state_of, self._known[1]))
 
     def _reload(self) -> None:
         try:
@@ -136,7 +145,8 @@ class ReloadingRouter(Router):
     def _adopt(self, router: Router) -> None:
         """Put a router in the old one's place; a call in progress ends with the old one."""
         self.artifact, self.policy, self.catalog = router.artifact, router.policy, router.catalog
-        self.classifier, self.conversations = router.classifier, router.conversations
+        self.second, self.classifier = router.second, router.classifier
+        self.conversations = router.conversations
         self._router = router
 
 
@@ -144,8 +154,22 @@ def _load_verified(
     artifact: Path, policy: Path | Policy | None, catalog: Path | Catalog | None
 ) -> Router:
     router = Router.load(artifact, policy=policy, catalog=catalog)
-    check_replay(router.artifact, router.classifier.replay(router.artifact.golden()))
+    for each, difference in router.replays():
+        check_replay(each, difference)
     return router
+
+
+def _absolute(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path).absolute()
+
+
+def _second_of(policy: Path | Policy | None) -> tuple[Path, ...]:
+    """Return where the second artifact is that a policy names, if it can be read and names one."""
+    try:
+        rules = Policy.read(policy) if isinstance(policy, Path) else policy
+    except PolicyError:
+        return ()
+    return () if rules is None or rules.second is None else (Path(rules.second.artifact),)
 
 
 def _state_of(path: Path) -> tuple[object, ...]:

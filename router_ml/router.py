@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from router_ml.artifact import Artifact, find_artifact, load_artifact
+from router_ml.cascade import Cascade, load_second
 from router_ml.catalog import Catalog
 from router_ml.chat import read_chat
 from router_ml.chunks import chunks
@@ -37,17 +38,26 @@ class Router:
         artifact: what the classifier was loaded from.
         policy: the rules.
         catalog: the LLMs on offer.
-        classifier: the artifact's graph.
+        second: the artifact that the policy asks where the first is in doubt, if it asks one.
+        classifier: the artifact's graph, or a `Cascade` of both artifacts'.
         thresholds: from which probability each label holds, the policy's over the artifact's.
         decider: the policy made ready.
         conversations: what is remembered of sticky ones; None if the policy has none.
 
     """
 
-    def __init__(self, artifact: Artifact, policy: Policy, catalog: Catalog) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        policy: Policy,
+        catalog: Catalog,
+        second: Artifact | None = None,
+    ) -> None:
+        """Put a router together; `second` is read from where the policy says, if not given."""
         check(policy, artifact.config.labels, catalog)
         self.artifact, self.policy, self.catalog = artifact, policy, catalog
-        self.classifier = Classifier(artifact)
+        self.second = second or load_second(policy, artifact)
+        self.classifier = _classifier(artifact, policy, self.second)
         own = zip(self.classifier.labels, self.classifier.thresholds, strict=True)
         self.thresholds = tuple(policy.thresholds.get(label, value) for label, value in own)
         self.decider = Decider(policy, catalog)
@@ -86,6 +96,12 @@ class Router:
         elif not isinstance(policy, Policy):
             policy = Policy.load(policy)
         return cls(loaded, policy, catalog)
+
+    def replays(self) -> Iterator[tuple[Artifact, float]]:
+        """Yield each artifact, and by how much its graph differs here from its golden rows."""
+        yield self.artifact, self.classifier.replay(self.artifact.golden())
+        if self.second is not None and isinstance(self.classifier, Cascade):
+            yield self.second, self.classifier.second.replay(self.second.golden())
 
     def route(
         self, request: Any, *, tags: Tags | None = None, conversation: str | None = None
@@ -156,6 +172,14 @@ class Router:
             return decision
         stay = self.conversations.stay(conversation, decision)
         return decision if stay is None else self.decider.stay(decision, stay, facts)
+
+
+def _classifier(artifact: Artifact, policy: Policy, second: Artifact | None) -> Classifier:
+    first = Classifier(artifact)
+    if policy.second is None or second is None:
+        return first
+    doubted = policy.doubted(first.labels)
+    return Cascade(first, Classifier(second), doubted, policy.second.below)
 
 
 def parts_of(request: Request) -> frozenset[str]:

@@ -79,6 +79,7 @@ class Identity(msgspec.Struct, frozen=True):
 
     Attributes:
         artifact, policy, catalog: SHA-256 of each.
+        second: of the artifact that the policy asks in doubt, wherever it is; "" without one.
         by: what the output is partitioned by; "" if it is not.
         mapping: where rows keep what they say.
         columns: of JSON Lines.
@@ -91,6 +92,7 @@ class Identity(msgspec.Struct, frozen=True):
     by: str
     mapping: dict[str, str]
     columns: dict[str, str]
+    second: str = ""
 
     def differences(self, other: Identity) -> list[str]:
         """Name what differs; the columns do not count, for runs add to them."""

@@ -30,7 +30,7 @@ class Source(NamedTuple):
 
     Attributes:
         artifact: read and verified once, for all of them.
-        policy, catalog: as of a Router.
+        policy, catalog, second: as of a Router.
         mapping: where rows keep what they say.
         skip: whether rows that cannot be used are passed over; else the first ends the run.
 
@@ -39,18 +39,19 @@ class Source(NamedTuple):
     artifact: Artifact
     policy: Policy
     catalog: Catalog
+    second: Artifact | None
     mapping: Places
     skip: bool
 
     @classmethod
     def of(cls, router: Router, mapping: Places | None, broken: Broken) -> Source:
         """Take a router apart, so that it can travel."""
-        parts = (router.artifact, router.policy, router.catalog)
+        parts = (router.artifact, router.policy, router.catalog, router.second)
         return cls(*parts, mapping or {}, broken is not refuse)
 
     def router(self) -> Router:
         """Put the router together again."""
-        return Router(self.artifact, self.policy, self.catalog)
+        return Router(self.artifact, self.policy, self.catalog, self.second)
 
 
 class Part(NamedTuple, Generic[T]):

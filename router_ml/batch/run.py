@@ -10,7 +10,9 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
+from router_ml.artifact import Artifact
 from router_ml.batch.classifying import Classifying, Job
 from router_ml.batch.engines import Engine, LocalEngine, RayEngine
 from router_ml.batch.fragments import Found, Fragment, cut_files, find, total_bytes
@@ -20,6 +22,7 @@ from router_ml.batch.rows import Source
 from router_ml.errors import BatchError
 from router_ml.logs import Mapping, Skipped
 from router_ml.plurals import counted
+from router_ml.policy import Policy
 from router_ml.router import Router
 
 MOST_BAD = 0.01
@@ -202,15 +205,26 @@ def _go_on(
 
 
 def _identity(router: Router, by: str, mapping: Mapping, columns: dict[str, str]) -> Identity:
-    config = router.artifact.config
     return Identity(
-        artifact=digest(msgspec.to_builtins(config)),
-        policy=digest(router.policy),
+        artifact=_digest_of(router.artifact),
+        second=_digest_of(router.second) if router.second else "",
+        policy=digest(_wherever(router.policy)),
         catalog=digest(router.catalog),
         by=by,
         mapping=mapping,
         columns=columns,
     )
+
+
+def _digest_of(artifact: Artifact) -> str:
+    return digest(msgspec.to_builtins(artifact.config))
+
+
+def _wherever(policy: Policy) -> Policy:
+    """Return a policy that does not say where its second artifact is."""
+    if policy.second is None:
+        return policy
+    return replace(policy, second=replace(policy.second, artifact=""))
 
 
 def _check_bad(progress: Progress, most_bad: float, output: Output) -> None:

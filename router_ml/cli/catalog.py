@@ -6,10 +6,11 @@ from typing import Any
 
 import typer
 
-from router_ml.artifact import find_artifact, load_artifact
+from router_ml.artifact import Artifact, find_artifact, load_artifact
 from router_ml.catalog import Catalog
 from router_ml.cli.console import one_sentence, print_json, warn
 from router_ml.cli.options import ArtifactOption, CatalogOption, JsonOption, PolicyOption
+from router_ml.errors import PolicyError
 from router_ml.policy import Policy
 from router_ml.problems import find_problems, find_unreachable
 from router_ml.tables import show_catalog
@@ -26,9 +27,11 @@ def catalog(
 
     with one_sentence():
         models = Catalog.load(catalog)
-        labels = load_artifact(find_artifact(artifact)).config.labels
+        loaded = load_artifact(find_artifact(artifact))
+        labels = loaded.config.labels
         rules = default_policy(labels) if policy is None else Policy.read(policy)
         problems = [*find_problems(rules, labels, models), *find_unreachable(rules)]
+        problems += _problems_of_second(rules, loaded)
         if as_json:
             print_json(_facts(models, problems))
         else:
@@ -37,6 +40,16 @@ def catalog(
                 warn("problem", problem)
         if problems:
             raise typer.Exit(1)
+
+
+def _problems_of_second(policy: Policy, first: Artifact) -> list[str]:
+    from router_ml.cascade import load_second
+
+    try:
+        load_second(policy, first)
+    except PolicyError as error:
+        return [str(error)]
+    return []
 
 
 def _facts(catalog: Catalog, problems: list[str]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from router_ml.cli.sources import catalog_source, policy_source
 from router_ml.tables import out
 
 if TYPE_CHECKING:
+    from router_ml.artifact import Artifact
     from router_ml.router import Router
 
 
@@ -28,21 +29,23 @@ def info(
 
     with one_sentence():
         router = Router.load(artifact, policy=policy, catalog=catalog)
-        rows = router.artifact.golden()
-        difference = router.classifier.replay(rows)
+        replays = [*router.replays()]
         facts = {
             **_versions(),
             **_facts(router),
             "policy": policy_source(router.policy, policy),
             "catalog": catalog_source(catalog),
-            "golden": {"rows": len(rows), "largest_difference": difference},
+            **_golden(*replays[0]),
         }
+        if router.second is not None:
+            facts["second"] = {**_facts_of(router.second), **_golden(*replays[1])}
         encoded = msgspec.json.encode(facts).decode()
         if as_json:
             typer.echo(encoded)
         else:
             out.print_json(encoded)
-        check_replay(router.artifact, difference)
+        for each, difference in replays:
+            check_replay(each, difference)
 
 
 def _versions() -> dict[str, str]:
@@ -53,14 +56,24 @@ def _versions() -> dict[str, str]:
     return {"version": __version__, "onnxruntime": onnxruntime.__version__}
 
 
-def _facts(router: Router) -> dict[str, Any]:
-    config = router.artifact.config
+def _golden(artifact: Artifact, difference: float) -> dict[str, Any]:
+    return {"golden": {"rows": len(artifact.golden()), "largest_difference": difference}}
+
+
+def _facts_of(artifact: Artifact) -> dict[str, Any]:
+    config = artifact.config
     return {
-        "artifact": str(router.artifact.path),
+        "artifact": str(artifact.path),
         "name": config.name,
         "thresholds": config.thresholds,
         "input": config.input,
         "trained": config.trained,
+    }
+
+
+def _facts(router: Router) -> dict[str, Any]:
+    return {
+        **_facts_of(router.artifact),
         "routes": list(dict.fromkeys(rule.route for rule in router.policy.rules)),
         "baseline": router.catalog.baseline,
     }

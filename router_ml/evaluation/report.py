@@ -202,13 +202,21 @@ def _about(summary: Summary, router: Router, asked: Asked) -> About:
 
     return About(
         version=__version__,
-        artifact=router.artifact.config.name,
+        artifact=_artifacts(router),
         policy=asked.policy_name,
         catalog=asked.catalog_name,
         files={name: int(rows[0]) for (name,), rows in sorted(summary.tally.named("file").items())},
         rows=summary.rows,
         replicates=summary.replicates,
     )
+
+
+def _artifacts(router: Router) -> str:
+    """Name the artifact, and the one that is asked where it is in doubt."""
+    name, doubt = router.artifact.config.name, router.policy.second
+    if doubt is None or router.second is None:
+        return name
+    return f"{name}, with {router.second.config.name} where it is less sure than {doubt.below:g}"
 
 
 def system_report(summary: Summary, name: str) -> SystemReport:
