@@ -220,6 +220,9 @@ class BytesEncoder:
             "hidden": module.hidden,
             "members": module.members,
             "epochs": recipe.epochs,
+            "learning_rate": recipe.learning_rate,
+            "epsilon": recipe.epsilon,
+            "dropout": recipe.dropout,
             "varied": recipe.varied,
         }
 
