@@ -83,15 +83,22 @@ class FineTuneRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a sentence-transformers model is trained further.
 
     Attributes:
-        epochs: how often it sees every row, each time beside another of its labels.
-        batch_size: rows a step, half of them those others.
+        objective: "contrast" (rows of one label come together: for few rows, some dozens a label)
+            or "labels" (a linear layer on it predicts the labels, and is thrown away afterwards:
+            for many rows).
+        epochs: how often it sees every row, for "contrast" each time beside another of its labels.
+        batch_size: rows a step; for "contrast" half of them those others.
         learning_rate: of its weights, at its highest.
+        precision: "bfloat16" is faster where the processor has instructions for it (AVX512-BF16,
+            AMX), and slower where it has none.
 
     """
 
+    objective: Literal["contrast", "labels"] = "contrast"
     epochs: Positive = 4
     batch_size: Annotated[int, msgspec.Meta(ge=4)] = 64
     learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 1e-4
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
