@@ -30,8 +30,6 @@ INPUTS = {"bytes": ("bytes",), "tokens": ("attention_mask", "input_ids")}
 """Input kind -> the names a graph of that kind must have, all of them and no others."""
 SEPARATOR = b"\x1e"
 """Between the turn and its context; the text itself has no control characters."""
-GOLDEN_TOLERANCE = 1e-4
-"""Processors differ in the last bits of a float32; a graph that differs by more is broken."""
 
 SPARE = TURN_BYTES + CONTEXT_BYTES + len(SEPARATOR)
 """The longest text there is."""
@@ -165,10 +163,11 @@ def check_replay(artifact: Artifact, difference: float) -> None:
         ArtifactCorrupt: by more than processors do.
 
     """
-    if not difference <= GOLDEN_TOLERANCE:  # so written, NaN is an error too
+    tolerance = artifact.config.golden_tolerance
+    if not difference <= tolerance:  # so written, NaN is an error too
         raise ArtifactCorrupt(
             f"{artifact.path}: replaying its golden rows gives probabilities that "
-            f"differ by {difference:.1e}; at most {GOLDEN_TOLERANCE:.0e} is expected."
+            f"differ by {difference:.1e}; at most {tolerance:.0e} is expected."
         )
 
 
