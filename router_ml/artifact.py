@@ -57,6 +57,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         calibration: how probabilities were calibrated; information, the graph does it.
         files: name -> hash and size.
         trained: data hash, counts, seed, library versions, metrics; information.
+        golden_tolerance: how far a probability may be from that of a golden row. Processors
+            differ in the last bits of a float32; a graph that differs by more is broken.
 
     """
 
@@ -69,6 +71,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files: dict[str, FileEntry]
     trained: dict[str, Any]
     single_label: bool = False
+    golden_tolerance: Threshold = 1e-4
 
 
 class GoldenRow(msgspec.Struct, frozen=True, omit_defaults=True):

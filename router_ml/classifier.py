@@ -30,13 +30,12 @@ INPUTS = {"bytes": ("bytes",), "tokens": ("attention_mask", "input_ids")}
 """Input kind -> the names a graph of that kind must have, all of them and no others."""
 SEPARATOR = b"\x1e"
 """Between the turn and its context; the text itself has no control characters."""
-GOLDEN_TOLERANCE = 1e-4
-"""Processors differ in the last bits of a float32; a graph that differs by more is broken."""
 
 SPARE = TURN_BYTES + CONTEXT_BYTES + len(SEPARATOR)
 """The longest text there is."""
-_BATCH_BYTES = 1 << 15
-"""A batch's padded size: larger ones leave the processor's cache and are slower."""
+BATCH_BYTES = {"bytes": 1 << 15, "tokens": 1 << 9}
+"""A batch's padded size: larger ones leave the processor's cache and are slower. Texts of as many
+bytes have unlike numbers of tokens: half of what 32 of them are padded to is padding."""
 
 
 def new_session(model: bytes | str, where: Path | str) -> ort.InferenceSession:
@@ -115,7 +114,12 @@ class Classifier:
 
     def probabilities_many(self, texts: Sequence[ModelText]) -> Probabilities:
         """Return calibrated probabilities, float32 [len(texts), len(labels)]."""
-        return run_batches(lambda some: self._run(self._feed(some)), texts, len(self.labels))
+        return run_batches(
+            lambda some: self._run(self._feed(some)),
+            texts,
+            len(self.labels),
+            most=BATCH_BYTES[self._kind],
+        )
 
     def probabilities_packed(self, texts: PackedTexts) -> Probabilities:
         """Return calibrated probabilities, float32 [n, len(labels)], on one core.
@@ -159,10 +163,11 @@ def check_replay(artifact: Artifact, difference: float) -> None:
         ArtifactCorrupt: by more than processors do.
 
     """
-    if not difference <= GOLDEN_TOLERANCE:  # so written, NaN is an error too
+    tolerance = artifact.config.golden_tolerance
+    if not difference <= tolerance:  # so written, NaN is an error too
         raise ArtifactCorrupt(
             f"{artifact.path}: replaying its golden rows gives probabilities that "
-            f"differ by {difference:.1e}; at most {GOLDEN_TOLERANCE:.0e} is expected."
+            f"differ by {difference:.1e}; at most {tolerance:.0e} is expected."
         )
 
 
@@ -254,6 +259,7 @@ def run_batches(
     texts: Sequence[ModelText],
     width: int,
     done: Callable[[int], object] = lambda rows: None,
+    most: int = BATCH_BYTES["bytes"],
 ) -> NDArray[np.float32]:
     """Run texts through a graph in batches of like length, on every core.
 
@@ -262,10 +268,11 @@ def run_batches(
         texts: in any order; the result is in theirs.
         width: columns of the result.
         done: told how many rows each finished batch had, for a progress bar.
+        most: a batch's padded bytes; a text alone may have more.
 
     """
     result = np.empty((len(texts), width), np.float32)
-    batches = list(_batches(texts))
+    batches = list(_batches(texts, most))
 
     def work(rows: list[int]) -> None:
         result[rows] = run([texts[row] for row in rows])
@@ -281,24 +288,22 @@ def run_batches(
 
 def _packed_batches(lengths: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], int]]:
     """Yield row numbers of like length and the longest length, as `_batches` does."""
-    order = np.argsort(lengths, kind="stable")
+    order, most = np.argsort(lengths, kind="stable"), BATCH_BYTES["bytes"]
     ordered = np.maximum(lengths[order], 1)
     start = 0
     while start < len(order):
-        sizes = ordered[start : start + _BATCH_BYTES] * np.arange(
-            1, 1 + min(_BATCH_BYTES, len(order) - start)
-        )
-        end = start + max(1, int(np.searchsorted(sizes, _BATCH_BYTES, "right")))
+        sizes = ordered[start : start + most] * np.arange(1, 1 + min(most, len(order) - start))
+        end = start + max(1, int(np.searchsorted(sizes, most, "right")))
         yield order[start:end], int(ordered[end - 1])
         start = end
 
 
-def _batches(texts: Sequence[ModelText]) -> Iterable[list[int]]:
+def _batches(texts: Sequence[ModelText], most: int) -> Iterable[list[int]]:
     """Yield row numbers of like length, so that little of a batch is padding."""
     lengths = [len(text.turn) + len(text.context) for text in texts]
     batch: list[int] = []
     for row in sorted(range(len(texts)), key=lengths.__getitem__):
-        if batch and (len(batch) + 1) * lengths[row] > _BATCH_BYTES:
+        if batch and (len(batch) + 1) * lengths[row] > most:
             yield batch
             batch = []
         batch.append(row)

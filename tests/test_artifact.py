@@ -4,10 +4,12 @@ import hashlib
 import json
 import shutil
 
+import msgspec
 import pytest
 
 from router_ml import Router
 from router_ml.artifact import find_artifact, load_artifact
+from router_ml.classifier import check_replay
 from router_ml.errors import ArtifactCorrupt, ArtifactNotFound
 from router_ml.request import TEXT_VERSION
 
@@ -138,3 +140,11 @@ def test_a_replay_finds_the_largest_difference(router):
     off = (first.probabilities[0] + 0.25, *first.probabilities[1:])
     changed = type(first)(first.turn, off, first.context)
     assert router.classifier.replay([changed, *others]) == pytest.approx(0.25, abs=1e-4)
+
+
+def test_a_graph_that_rounds_may_differ_by_more_elsewhere(router):
+    artifact = router.artifact
+    config = msgspec.structs.replace(artifact.config, golden_tolerance=0.1)
+    check_replay(msgspec.structs.replace(artifact, config=config), 0.05)
+    with pytest.raises(ArtifactCorrupt, match="at most 1e-04"):
+        check_replay(artifact, 0.05)

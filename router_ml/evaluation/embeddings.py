@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router_ml.artifact import MODEL, Artifact
-from router_ml.classifier import OUTPUT, make_feeder, new_session, run_batches
+from router_ml.classifier import BATCH_BYTES, OUTPUT, make_feeder, new_session, run_batches
 from router_ml.errors import ArtifactCorrupt
 from router_ml.request import ModelText
 
@@ -43,12 +43,13 @@ class Embedder:
             session = new_session(artifact.model, where)
         self._run = session.run
         self._feed = make_feeder(artifact.config.input, artifact.path)
+        self._most = BATCH_BYTES[artifact.config.input.kind]
         shapes = {output.name: output.shape for output in session.get_outputs()}
         self._width = int(shapes[self.tensor][-1])
 
     def embed(self, texts: Sequence[ModelText]) -> NDArray[np.float32]:
         """Return embeddings, float32 [len(texts), width]."""
-        return run_batches(self._run_batch, texts, self._width)
+        return run_batches(self._run_batch, texts, self._width, most=self._most)
 
     def _run_batch(self, texts: Sequence[ModelText]) -> NDArray[np.float32]:
         found: Any = self._run([self.tensor], self._feed(texts))[0]

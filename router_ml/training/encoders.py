@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,8 +20,9 @@ import onnx.utils
 from numpy.typing import NDArray
 
 from router_ml.artifact import MODEL, TOKENIZER, InputSpec, find_artifact, load_artifact
-from router_ml.classifier import make_feeder, new_session, plain_text, run_batches
-from router_ml.errors import MissingExtra, RecipeError
+from router_ml.classifier import BATCH_BYTES, make_feeder, new_session, plain_text, run_batches
+from router_ml.errors import MissingExtra, RecipeError, TrainingError
+from router_ml.plurals import counted
 from router_ml.request import TEXT_VERSION, ModelText
 from router_ml.training.ngram_encoder import NgramEncoder
 from router_ml.training.progress import Done
@@ -30,6 +32,10 @@ from router_ml.training.vectors import SHIPPED, Vectors, load_vectors, own_ngram
 Embeddings = NDArray[np.float32]
 EMBEDDING = "embedding"
 BYTES = InputSpec("bytes", TEXT_VERSION)
+_COMPARED = 500
+"""On so many rows, about, a graph is compared with its model before its weights are rounded."""
+_EXPORT = 1e-4
+"""How far a component of an exported graph's embeddings may be from the model's own."""
 
 
 class Encoder(Protocol):
@@ -68,7 +74,8 @@ def make_encoder(
 
     Raises:
         MissingExtra: it needs sentence-transformers, which is not installed.
-        RecipeError: its model cannot be loaded, or it is none to be trained further.
+        RecipeError: its model cannot be loaded, or it is none to be trained further or rounded.
+        TrainingError: its graph is not what the model is.
 
     """
     check_encoder(recipe)
@@ -85,16 +92,22 @@ def make_encoder(
     encoder = SentenceEncoder(recipe)
     if recipe.fine_tune:
         encoder.train(recipe.fine_tune, texts, targets, weights, single_label, seed, done)
+    if recipe.int8:
+        encoder.round(texts[:: max(1, len(texts) // _COMPARED)])
     return encoder
 
 
 def check_encoder(recipe: EncoderRecipe) -> None:
-    """Refuse, before any work, to train further what is no sentence-transformers model.
+    """Refuse, before any work, to train further or to round what is no model for that.
 
     Raises:
         RecipeError: it is none.
 
     """
+    if recipe.int8 and recipe.kind != "transformer":
+        raise RecipeError(
+            f'`int8` rounds the graph of an encoder of kind "transformer", not of {recipe.kind!r}.'
+        )
     if recipe.fine_tune and recipe.kind not in {"static", "transformer"}:
         raise RecipeError(
             f"`fine_tune` trains a sentence-transformers model, and the encoder kind "
@@ -120,7 +133,7 @@ def encode(encoder: Encoder, directory: Path, texts: Sequence[ModelText], done: 
         found: Embeddings = session.run([EMBEDDING], feed(batch))[0]
         return found
 
-    return run_batches(run, texts, width, done)
+    return run_batches(run, texts, width, done, BATCH_BYTES[encoder.input.kind])
 
 
 class ShippedEncoder:
@@ -258,15 +271,44 @@ class SentenceEncoder:
         self.model = sentence_export.load(recipe.model, recipe.max_tokens)
         self.input = InputSpec("tokens", TEXT_VERSION, recipe.max_tokens)
         self.files = {TOKENIZER: sentence_export.tokenizer_json(self.model)}
-        self.about: dict[str, Any] = {"kind": recipe.kind, "model": recipe.model}
+        # Of a directory its name alone: where it lay is no business of the artifact's readers.
+        name = Path(recipe.model).name if Path(recipe.model).is_dir() else recipe.model
+        self.about: dict[str, Any] = {"kind": recipe.kind, "model": name}
         self._graph: onnx.ModelProto | None = None
+        self._is_rounded = False
 
     def train(self, recipe: FineTuneRecipe, *data: Any) -> None:
         """Train it further; `data` as of `fine_tuning.fine_tune`."""
         from router_ml.training.fine_tuning import fine_tune
 
         fine_tune(self.model, recipe, *data)
-        self.about["fine_tuned"] = f"{recipe.epochs} epochs"
+        self.about["fine_tuned"] = f"{counted(recipe.epochs, 'epoch')} for {recipe.objective}"
+
+    def round(self, texts: Sequence[ModelText]) -> None:
+        """Keep the graph's weights in 8 bits from here on.
+
+        Args:
+            texts: to compare the graph with the model on, before it is rounded and after.
+
+        Raises:
+            TrainingError: they differ before.
+
+        """
+        from router_ml.training.rounding import rounded
+
+        own, exported = self.reference(texts), self._served(texts)
+        worst = float(np.abs(own - exported).max())
+        if not worst <= _EXPORT:
+            raise TrainingError(
+                f"The exported graph differs from the trained encoder by {worst:.2g} in an "
+                f"embedding (at most {_EXPORT:g} is allowed): nothing was written."
+            )
+        self._graph, self._is_rounded = rounded(self.graph()), True
+        moved = _cosines(exported, self._served(texts))
+        self.about["weights"] = (
+            f"int8 (cosine of its embeddings to the unrounded graph's: mean {moved.mean():.4f}, "
+            f"least {moved.min():.4f})"
+        )
 
     def graph(self) -> onnx.ModelProto:
         """Return the exported model; exported once, since tracing takes seconds."""
@@ -277,5 +319,19 @@ class SentenceEncoder:
         return self._graph
 
     def reference(self, texts: Sequence[ModelText]) -> Embeddings:
-        """Return the model's own embeddings, by torch."""
+        """Return the model's own embeddings, by torch; once rounded, the graph is the model."""
+        if self._is_rounded:
+            return self._served(texts)
         return self.model.encode([plain_text(text) for text in texts], show_progress_bar=False)
+
+    def _served(self, texts: Sequence[ModelText]) -> Embeddings:
+        with tempfile.TemporaryDirectory() as place:
+            (Path(place) / TOKENIZER).write_bytes(self.files[TOKENIZER])
+            return encode(self, Path(place), texts, lambda rows: None)
+
+
+def _cosines(some: Embeddings, others: Embeddings) -> Embeddings:
+    """Return the cosine of each row of one and the same row of the other, [n]."""
+    lengths = np.linalg.norm(some, axis=1) * np.linalg.norm(others, axis=1)
+    cosines: Embeddings = (some * others).sum(axis=1) / lengths
+    return cosines

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from router_ml.artifact import MODEL, SCHEMA_VERSION, Artifact, Config, find_artifact, load_artifact
@@ -26,6 +27,7 @@ from router_ml.examples import Example, read_examples
 from router_ml.logs import Broken, refuse
 from router_ml.request import ModelText, Request
 from router_ml.router import default_policy
+from router_ml.training import rounding
 from router_ml.training.advice import advise
 from router_ml.training.artifact_files import check_output, golden_rows, write_artifact
 from router_ml.training.card import model_card
@@ -271,6 +273,8 @@ def learn(
     width = int(head.models[0].n_features_in_)
     model = attach(encoder.graph(), head, width).SerializeToString()
     config = _config(recipe, data, fitted, calibration, thresholds)
+    if rounding.rounds(encoder.graph()):
+        config = msgspec.structs.replace(config, golden_tolerance=rounding.TOLERANCE)
     classifier = Classifier(Artifact(scratch, config, model))
     files = {**encoder.files, MODEL: model, LEARNED_FROM: _learned_from(data)}
     return Learned(fitted, config, classifier, files)

@@ -83,15 +83,22 @@ class FineTuneRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a sentence-transformers model is trained further.
 
     Attributes:
-        epochs: how often it sees every row, each time beside another of its labels.
-        batch_size: rows a step, half of them those others.
+        objective: "contrast" (rows of one label come together: for few rows, some dozens a label)
+            or "labels" (a linear layer on it predicts the labels, and is thrown away afterwards:
+            for many rows).
+        epochs: how often it sees every row, for "contrast" each time beside another of its labels.
+        batch_size: rows a step; for "contrast" half of them those others.
         learning_rate: of its weights, at its highest.
+        precision: "bfloat16" is faster where the processor has instructions for it (AVX512-BF16,
+            AMX), and slower where it has none.
 
     """
 
+    objective: Literal["contrast", "labels"] = "contrast"
     epochs: Positive = 4
     batch_size: Annotated[int, msgspec.Meta(ge=4)] = 64
     learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 1e-4
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,6 +132,8 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             drawn anew each epoch.
         max_tokens: where "static" and "transformer" cut a text.
         fine_tune: how "static" and "transformer" are trained on the rows; None: not at all.
+        int8: whether the graph of a "transformer" keeps its weights in 8 bits, a quarter of the
+            size and faster (`rounding`); the head is fitted on what that graph says.
 
     """
 
@@ -146,6 +155,7 @@ class EncoderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     varied: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     max_tokens: Positive = 256
     fine_tune: FineTuneRecipe | None = None
+    int8: bool = False
 
     @property
     def from_rows(self) -> bool:
