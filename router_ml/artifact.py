@@ -47,7 +47,7 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_tokens: int | None = None
 
 
-class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """`config.json`: everything the runtime must know beside the graph.
 
     Attributes:
@@ -58,7 +58,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         files: name -> hash and size.
         trained: data hash, counts, seed, library versions, metrics; information.
         golden_tolerance: how far a probability may be from that of a golden row. Processors
-            differ in the last bits of a float32; a graph that differs by more is broken.
+            differ in the last bits of a float32; a graph that differs by more is broken. Left
+            out where it is the default, which releases that do not know the key can read.
 
     """
 
@@ -70,7 +71,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     calibration: dict[str, Any]
     files: dict[str, FileEntry]
     trained: dict[str, Any]
-    single_label: bool = False
+    single_label: bool = msgspec.field(default_factory=bool)  # a factory's value is written
     golden_tolerance: Threshold = 1e-4
 
 

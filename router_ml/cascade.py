@@ -19,6 +19,8 @@ from router_ml.request import ModelText
 
 _LEAST = float(np.finfo(np.float32).eps)
 """A probability that float32 rounds to 0 or 1 would silence the other classifier."""
+_SURE_EITHER_WAY = 0.5
+"""A label or its absence is as probable as this."""
 
 
 class Cascade(Classifier):
@@ -120,8 +122,13 @@ def pool(
     return found
 
 
-def load_second(policy: Policy, first: Artifact) -> Artifact | None:
-    """Read the artifact that a policy asks where the first is in doubt; None if it asks none.
+def load_second(policy: Policy, first: Artifact, second: Artifact | None = None) -> Artifact | None:
+    """Return the artifact that a policy asks where the first is in doubt; None if it asks none.
+
+    Args:
+        policy: says which, and when it is asked.
+        first: the artifact that is asked always.
+        second: the one to be asked; None: it is read from where the policy says.
 
     Raises:
         PolicyError: it is missing or cannot be used, or judges otherwise than the first.
@@ -129,13 +136,35 @@ def load_second(policy: Policy, first: Artifact) -> Artifact | None:
     """
     if policy.second is None:
         return None
-    try:
-        second = load_artifact(find_artifact(policy.second.artifact))
-    except ArtifactError as error:
-        raise PolicyError(f"The policy's `second.artifact` cannot be used: {error}") from error
-    for problem in _misfits(policy.second, first.config, second.config):
+    second = second or _read(policy.second)
+    for problem in _problems(policy.second, first.config, second.config):
         raise PolicyError(problem)
     return second
+
+
+def problems_of_second(policy: Policy, first: Artifact) -> Iterator[str]:
+    """Say, a sentence each, what keeps a policy from asking its second artifact, if it has one."""
+    if policy.second is None:
+        return
+    try:
+        second = _read(policy.second)
+    except PolicyError as error:
+        yield str(error)
+        yield from _idle(policy.second, first.config)
+    else:
+        yield from _problems(policy.second, first.config, second.config)
+
+
+def _read(asked: Second) -> Artifact:
+    try:
+        return load_artifact(find_artifact(asked.artifact))
+    except ArtifactError as error:
+        raise PolicyError(f"The policy's `second.artifact` cannot be used: {error}") from error
+
+
+def _problems(asked: Second, first: Config, second: Config) -> Iterator[str]:
+    yield from _misfits(asked, first, second)
+    yield from _idle(asked, first)
 
 
 def _misfits(asked: Second, first: Config, second: Config) -> Iterator[str]:
@@ -151,8 +180,17 @@ def _misfits(asked: Second, first: Config, second: Config) -> Iterator[str]:
             f"The policy's `second.artifact` {asked.artifact} gives {kinds[second.single_label]}, "
             f"but the first gives {kinds[first.single_label]}."
         )
+
+
+def _idle(asked: Second, first: Config) -> Iterator[str]:
+    """Say what a policy says of doubt that there cannot be."""
     if asked.labels and first.single_label:
         yield (
             "The policy has `second.labels`, but the artifact's labels exclude each other, so "
             "that only the most probable one can be in doubt: leave it out."
+        )
+    if asked.below <= _SURE_EITHER_WAY and not first.single_label:
+        yield (
+            f"The policy's `second.below` is {asked.below:g}, but of labels that do not exclude "
+            "each other one or its absence always has a probability of at least 0.5: give more."
         )

@@ -114,12 +114,7 @@ class Classifier:
 
     def probabilities_many(self, texts: Sequence[ModelText]) -> Probabilities:
         """Return calibrated probabilities, float32 [len(texts), len(labels)]."""
-        return run_batches(
-            lambda some: self._run(self._feed(some)),
-            texts,
-            len(self.labels),
-            most=BATCH_BYTES[self._kind],
-        )
+        return self._probabilities(texts)
 
     def probabilities_packed(self, texts: PackedTexts) -> Probabilities:
         """Return calibrated probabilities, float32 [n, len(labels)], on one core.
@@ -128,7 +123,7 @@ class Classifier:
         gather from where they lie.
         """
         if self._kind != "bytes":
-            return self.probabilities_many([*_unpacked(texts)])
+            return self._probabilities([*_unpacked(texts)], parallel=False)
         result = np.empty((len(texts.starts), len(self.labels)), np.float32)
         for rows, longest in _packed_batches(texts.lengths):
             lengths = texts.lengths[rows]
@@ -137,6 +132,15 @@ class Classifier:
             matrix *= np.arange(longest) < lengths[:, None]
             result[rows] = self._run({"bytes": matrix[:, None, :]})
         return result
+
+    def _probabilities(self, texts: Sequence[ModelText], *, parallel: bool = True) -> Probabilities:
+        return run_batches(
+            lambda some: self._run(self._feed(some)),
+            texts,
+            len(self.labels),
+            most=BATCH_BYTES[self._kind],
+            parallel=parallel,
+        )
 
     def replay(self, rows: Sequence[GoldenRow]) -> float:
         """Return by how much the graph, run here, differs from golden rows at most."""
@@ -260,8 +264,10 @@ def run_batches(
     width: int,
     done: Callable[[int], object] = lambda rows: None,
     most: int = BATCH_BYTES["bytes"],
+    *,
+    parallel: bool = True,
 ) -> NDArray[np.float32]:
-    """Run texts through a graph in batches of like length, on every core.
+    """Run texts through a graph in batches of like length, on every core if they are many.
 
     Args:
         run: takes texts, returns float32 [len(texts), width].
@@ -269,21 +275,27 @@ def run_batches(
         width: columns of the result.
         done: told how many rows each finished batch had, for a progress bar.
         most: a batch's padded bytes; a text alone may have more.
+        parallel: whether threads may be started, for more than `BATCH_BYTES["bytes"]` in all.
 
     """
     result = np.empty((len(texts), width), np.float32)
-    batches = list(_batches(texts, most))
+    is_much = sum(map(_length, texts)) > BATCH_BYTES["bytes"]
 
     def work(rows: list[int]) -> None:
         result[rows] = run([texts[row] for row in rows])
         done(len(rows))
 
-    if len(batches) == 1:
-        work(batches[0])
-    elif batches:
+    if parallel and is_much:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(work, batches))
+            list(pool.map(work, _batches(texts, most)))
+    else:
+        for rows in _batches(texts, most):
+            work(rows)
     return result
+
+
+def _length(text: ModelText) -> int:
+    return len(text.turn) + len(text.context)
 
 
 def _packed_batches(lengths: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], int]]:
@@ -300,7 +312,7 @@ def _packed_batches(lengths: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int
 
 def _batches(texts: Sequence[ModelText], most: int) -> Iterable[list[int]]:
     """Yield row numbers of like length, so that little of a batch is padding."""
-    lengths = [len(text.turn) + len(text.context) for text in texts]
+    lengths = [*map(_length, texts)]
     batch: list[int] = []
     for row in sorted(range(len(texts)), key=lengths.__getitem__):
         if batch and (len(batch) + 1) * lengths[row] > most:

@@ -124,13 +124,14 @@ class Second(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         artifact: its directory, in a file relative to that file's; or a shipped one's name.
         below: it is asked where a judgement, label or not, is less probable than this. Of
-            labels that exclude each other, where the most probable is.
+            labels that exclude each other, where the most probable is; of others it is
+            over 0.5.
         labels: whose doubt counts; empty: that of every label that a rule needs.
 
     """
 
     artifact: str
-    below: Annotated[float, msgspec.Meta(gt=0.5, le=1)]
+    below: Annotated[float, msgspec.Meta(gt=0, le=1)]
     labels: tuple[str, ...] = ()
 
 

@@ -27,7 +27,7 @@ def find_problems(policy: Policy, labels: Iterable[str], catalog: Catalog) -> It
     That is: a route that no rule has, a need or threshold that is neither a label nor a
     fact, doubt of what is no label, a label that no rule or adjustment uses, a model that
     the catalog lacks, or one that cannot read what its rule needs read, and a choice of the
-    catalog's that is empty. A second artifact is not looked at: `cascade.load_second` does.
+    catalog's that is empty. A second artifact is not looked at: `cascade` does.
     """
     labels = tuple(labels)
     yield from policy.route_problems()

@@ -52,7 +52,7 @@ class ReloadingRouter(Router):
 
         """
         self._load, self._paths, self._policy = load, tuple(paths), policy
-        self._known: tuple[tuple[object, ...], tuple[Path, ...]] = (), ()
+        self._known: tuple[tuple[object, ...] | None, tuple[Path, ...]] = None, ()
         self._seen = self._tried = self._state()
         self._adopt(load())
         self._closed = Event()
@@ -122,7 +122,10 @@ class ReloadingRouter(Router):
 
     def _follow(self, every_s: float) -> None:
         while not self._closed.wait(every_s):
-            self.look()
+            try:
+                self.look()
+            except Exception:  # whatever it was, the next look may find it gone
+                log.exception("The files could not be looked at; those in use stay.")
 
     def _state(self) -> tuple[object, ...]:
         state = tuple(map(_state_of, self._paths))
@@ -177,6 +180,6 @@ def _state_of(path: Path) -> tuple[object, ...]:
     try:
         files = sorted(path.iterdir()) if path.is_dir() else [path]
         stats = [(file.name, file.stat()) for file in files]
-    except OSError:
+    except (OSError, ValueError):  # no path has a null character
         return ()
     return tuple((name, s.st_mtime_ns, s.st_size, s.st_ino) for name, s in stats)

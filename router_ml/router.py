@@ -53,10 +53,10 @@ class Router:
         catalog: Catalog,
         second: Artifact | None = None,
     ) -> None:
-        """Put a router together; `second` is read from where the policy says, if not given."""
+        """Put a router together; `second` as of `load_second`."""
         check(policy, artifact.config.labels, catalog)
         self.artifact, self.policy, self.catalog = artifact, policy, catalog
-        self.second = second or load_second(policy, artifact)
+        self.second = load_second(policy, artifact, second)
         self.classifier = _classifier(artifact, policy, self.second)
         own = zip(self.classifier.labels, self.classifier.thresholds, strict=True)
         self.thresholds = tuple(policy.thresholds.get(label, value) for label, value in own)
@@ -100,7 +100,7 @@ class Router:
     def replays(self) -> Iterator[tuple[Artifact, float]]:
         """Yield each artifact, and by how much its graph differs here from its golden rows."""
         yield self.artifact, self.classifier.replay(self.artifact.golden())
-        if self.second is not None and isinstance(self.classifier, Cascade):
+        if self.second and isinstance(self.classifier, Cascade):
             yield self.second, self.classifier.second.replay(self.second.golden())
 
     def route(
@@ -176,7 +176,7 @@ class Router:
 
 def _classifier(artifact: Artifact, policy: Policy, second: Artifact | None) -> Classifier:
     first = Classifier(artifact)
-    if policy.second is None or second is None:
+    if not (policy.second and second):
         return first
     doubted = policy.doubted(first.labels)
     return Cascade(first, Classifier(second), doubted, policy.second.below)

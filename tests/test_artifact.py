@@ -148,3 +148,11 @@ def test_a_graph_that_rounds_may_differ_by_more_elsewhere(router):
     check_replay(msgspec.structs.replace(artifact, config=config), 0.05)
     with pytest.raises(ArtifactCorrupt, match="at most 1e-04"):
         check_replay(artifact, 0.05)
+
+
+def test_a_tolerance_is_written_only_where_it_is_another(router):
+    config = router.artifact.config
+    written = (router.artifact.path / "config.json").read_bytes()
+    assert msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n" == written
+    other = msgspec.json.encode(msgspec.structs.replace(config, golden_tolerance=0.1))
+    assert msgspec.json.decode(other, type=type(config)).golden_tolerance == 0.1

@@ -12,7 +12,7 @@ from test_fine_tuning import encoder_for
 from test_training import WORDS, recipe_for, write_rows
 from typer.testing import CliRunner
 
-from router_ml import Policy, Router
+from router_ml import Policy, Router, classifier
 from router_ml.artifact import find_artifact, load_artifact
 from router_ml.batch import LocalEngine, classify
 from router_ml.batch.texts import texts_of_prompts, texts_of_requests
@@ -21,6 +21,8 @@ from router_ml.classifier import Classifier
 from router_ml.cli import app
 from router_ml.errors import ArtifactCorrupt, BatchError, PolicyError
 from router_ml.evaluation import make_report
+from router_ml.evaluation.systems import find_system
+from router_ml.integrations.decision_log import version_of
 from router_ml.policy import Rule, Second
 from router_ml.reload import ReloadingRouter
 from router_ml.request import model_text, read_request
@@ -261,6 +263,36 @@ def test_it_is_evaluated_and_named(places, policy):
     assert report.about.artifact == f"mine, with mine where it is less sure than {doubt}"
 
 
+def test_another_artifact_is_judged_alone(places, policy):
+    router = Router.load(places / "first", policy=policy)
+    other = find_system(str(places / "first"), router).router
+    assert router.second is not None
+    assert type(other.classifier) is Classifier
+    assert other.policy == replace(router.policy, second=None)
+
+
+def test_its_version_names_both(places, policy):
+    router = Router.load(places / "first", policy=policy)
+    first, second = (
+        f"mine {each.config.files['model.onnx'].sha256[:8]}"
+        for each in (router.artifact, router.second)
+    )
+    assert version_of(router) == f"{first} + {second}"
+    plain = Router.load(places / "first", policy=places / "policy.toml")
+    assert version_of(plain) == first
+
+
+def test_one_that_is_given_is_checked_and_kept_only_if_asked(places, policy):
+    router = Router.load(places / "first", policy=policy)
+    parts = router.artifact, router.policy, router.catalog
+    assert Router(*parts, router.second).second is router.second
+    with pytest.raises(PolicyError, match=r"has the labels math"):
+        Router(*parts, load_artifact(find_artifact()))
+    plain = Router(parts[0], replace(parts[1], second=None), parts[2], router.second)
+    assert plain.second is None
+    assert type(plain.classifier) is Classifier
+
+
 def test_info_replays_both(places, policy):
     command = ["info", "--json", "--artifact", str(places / "first"), "--policy"]
     found = json.loads(run(app, [*command, str(policy)]).stdout)
@@ -299,6 +331,32 @@ def test_it_is_followed_wherever_the_policy_says_it_is(places, policy, tmp_path)
         assert type(router.classifier) is Classifier
 
 
+def test_a_place_that_cannot_be_ends_nothing(places, policy, tmp_path):
+    shutil.copytree(places / "models", tmp_path / "models")
+    path = tmp_path / "policy.toml"
+    path.write_text(POLICY)
+    with ReloadingRouter.load(places / "first", policy=path, every_s=3600) as router:
+        path.write_text(policy.read_text().replace("models/second", "a\\u0000b"))
+        look_until_rested(router)
+        assert router.second is None
+        shutil.copy(policy, path)
+        look_until_rested(router)
+        assert router.second.path == tmp_path / "models/second"
+
+
+def test_it_is_followed_where_nothing_else_is(places, policy, tmp_path):
+    moved = shutil.copytree(places / "models/second", tmp_path / "moved")
+    rules = Policy.load(policy)
+    rules = replace(rules, second=replace(rules.second, artifact=str(moved)))
+    with ReloadingRouter(
+        lambda: Router.load(places / "first", policy=rules), (), 3600, rules
+    ) as router:
+        config = moved / "config.json"
+        config.write_text(config.read_text().replace('"mine"', '"other"'))
+        look_until_rested(router)
+        assert router.second.config.name == "other"
+
+
 def test_one_that_answers_otherwise_than_where_it_was_made_is_refused(places, policy, tmp_path):
     shutil.copytree(places / "models", tmp_path / "models")
     shutil.copy(policy, tmp_path / "policy.toml")
@@ -319,12 +377,40 @@ def problems_of(policy, first):
     return " ".join(result.stderr.split())
 
 
-@pytest.mark.parametrize("below", ["0.5", "1.1", '"0.9"'])
+@pytest.mark.parametrize("below", ["0", "1.1", '"0.9"'])
 def test_a_bound_that_is_none(places, policy, below):
     path = places / "bad.toml"
     path.write_text(f'{POLICY}\n[second]\nartifact = "models/second"\nbelow = {below}\n')
     with pytest.raises(PolicyError, match=r"bad.toml: Expected `float`.*second.below"):
         Policy.load(path)
+
+
+@single
+def test_of_exclusive_labels_the_most_probable_may_be_less_probable_than_half(places, policy):
+    rules = Policy.load(policy)
+    low = replace(rules, second=replace(rules.second, below=0.4))
+    assert isinstance(Router.load(places / "first", policy=low).classifier, Cascade)
+
+
+@several
+def test_of_other_labels_one_or_its_absence_never_is(places, policy):
+    rules = Policy.load(policy)
+    low = replace(rules, second=replace(rules.second, below=0.5))
+    with pytest.raises(PolicyError, match=r"`second.below` is 0.5, but of labels that do not"):
+        Router.load(places / "first", policy=low)
+
+
+def test_all_that_is_wrong_is_shown(places, tmp_path, pair):
+    other, bound = ("labels", "") if pair[0].single_label else ("label", "below")
+    rows = write_rows(tmp_path / "rows.jsonl", key=other)
+    train(recipe_for(rows), tmp_path / "other")
+    for name, first_problem in (("other", "label"), ("nowhere/at/all", "There is no artifact")):
+        (tmp_path / "bad.toml").write_text(
+            f'{POLICY}\n[second]\nartifact = "{name}"\nbelow = 0.4\nlabels = ["legal"]\n'
+        )
+        shown = problems_of(tmp_path / "bad.toml", places / "first")
+        assert first_problem in shown
+        assert f"`second.{bound or 'labels'}`" in shown
 
 
 def test_doubt_of_what_is_no_label(places, policy):
@@ -369,7 +455,8 @@ def test_a_router_of_further_labels_asks_no_second_that_does_not_know_them():
     assert asking.with_labels(["billing"]).second is None
 
 
-def test_a_second_that_reads_tokens(tiny, tmp_path):
+def test_a_second_that_reads_tokens(tiny, tmp_path, monkeypatch):
+    pa = pytest.importorskip("pyarrow")
     rows, model = tiny
     small = EncoderRecipe(table_bits=10, width=8)
     train(recipe_for(rows, encoder=small), tmp_path / "first")
@@ -389,3 +476,9 @@ def test_a_second_that_reads_tokens(tiny, tmp_path):
     )
     classify(log_, tmp_path / "out", router=router, engine=LocalEngine(1))
     same_as_routed(read(tmp_path / "out"), prompts, router)
+    many = texts_of_prompts(pa.array(prompts * 20)).packed
+    expected = router.classifier.probabilities_many(texts() * 20)
+    monkeypatch.setattr(classifier, "ThreadPoolExecutor", None)
+    with pytest.raises(TypeError):
+        router.route_many(prompts * 20)
+    np.testing.assert_allclose(router.classifier.probabilities_packed(many), expected, atol=1e-5)

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import onnx
@@ -83,6 +84,14 @@ def test_the_card_and_the_config_name_what_is_extended(extended):
     assert config.trained["extends"]["name"] == "default"
     assert "(none)" not in config.thresholds
     assert "`default`" in (extended / "README.md").read_text()
+
+
+def test_the_looser_tolerance_of_both_is_kept(tmp_path, router):
+    loose = shutil.copytree(router.artifact.path, tmp_path / "loose")
+    config = json.loads((loose / "config.json").read_text())
+    (loose / "config.json").write_text(json.dumps(config | {"golden_tolerance": 0.1}))
+    place = extend(write_rows(tmp_path / "rows.jsonl"), tmp_path / "mine", extend=str(loose)).path
+    assert load_artifact(place).config.golden_tolerance == 0.1
 
 
 def test_the_shipped_encoder_is_in_the_graph_once(tmp_path, router):

@@ -91,7 +91,7 @@ def test_the_record_says_why_and_never_who(router, caplog):
     assert record["probabilities"]["math"] == pytest.approx(
         decision.probabilities["math"], abs=1e-3
     )
-    assert record["artifact"] == decision_log.version_of(router.artifact)
+    assert record["artifact"] == decision_log.version_of(router)
     assert KEY not in line
     assert PROOF not in line
 

@@ -158,6 +158,22 @@ def test_conversations_outlive_a_reload(files):
         assert following.route("hello there", conversation="a").route == "general"
 
 
+def test_a_look_that_fails_is_not_the_last(files, monkeypatch, caplog):
+    looked = []
+    again = threading.Event()
+
+    def look(router):
+        looked.append(router)
+        if len(looked) == 1:
+            raise RuntimeError("a file system that is gone")
+        again.set()
+
+    monkeypatch.setattr(ReloadingRouter, "look", look)
+    with ReloadingRouter.load(**files, every_s=0.01):
+        assert again.wait(30)
+    assert "a file system that is gone" in caplog.text
+
+
 def test_requests_never_wait_nor_fail_while_files_change(files):
     """Threads decide without a pause while the policy flips; each answer is one of the two."""
     before = threading.active_count()

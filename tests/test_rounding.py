@@ -43,10 +43,12 @@ def test_a_rounded_graph_says_nearly_the_same():
 def test_its_sums_are_those_of_whole_numbers():
     small = rounded(graph())
     parts = {t.name: numpy_helper.to_array(t) for t in small.graph.initializer}
-    rows = parts["table/int8"] * parts["table/scale"]
+    rows = parts["table/int8_1"] * parts["table/scale_1"]
     scale = np.abs(rows).max(axis=1, keepdims=True) / 127
     whole = np.rint(rows / scale)
-    each = [whole @ parts[f"{n}/int8"] * parts[f"{n}/scale"] * scale for n in ("weight", "other")]
+    each = [
+        whole @ parts[f"{n}/int8_0"] * parts[f"{n}/scale_0"] * scale for n in ("weight", "other")
+    ]
     np.testing.assert_allclose(run(small, [[*range(50)]])[0], sum(each), rtol=1e-4, atol=1e-4)
 
 
@@ -60,7 +62,25 @@ def test_no_float_weights_are_left_and_equal_rows_are_rounded_once():
 def test_no_product_of_two_bytes_overflows_16_bits():
     small = rounded(graph())
     parts = {t.name: numpy_helper.to_array(t) for t in small.graph.initializer}
-    assert 2 * 255 * np.abs(parts["weight/int8"].astype(int)).max() < 2**15
+    assert 2 * 255 * np.abs(parts["weight/int8_0"].astype(int)).max() < 2**15
+
+
+def test_a_matrix_may_be_looked_up_and_multiplied_with():
+    square = DRAW.normal(size=(16, 16)).astype(np.float32)
+    node = helper.make_node
+    nodes = [
+        node("Gather", ["square", "ids"], ["rows"]),
+        node("MatMul", ["rows", "square"], ["found"]),
+    ]
+    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch"])
+    found = helper.make_tensor_value_info("found", TensorProto.FLOAT, ["batch", 16])
+    initializers = [numpy_helper.from_array(square, "square")]
+    body = helper.make_graph(nodes, "both", [ids], [found], initializers)
+    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    exact = square @ square
+    np.testing.assert_allclose(
+        run(rounded(model), [*range(16)]), exact, atol=0.03 * np.abs(exact).max()
+    )
 
 
 def test_a_row_does_not_depend_on_the_rows_beside_it():

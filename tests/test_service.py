@@ -98,7 +98,7 @@ def test_a_body_of_unknown_length_is_bounded_too(client):
 
 def test_health_names_the_artifact(client, router):
     answer = client.get("/healthz")
-    assert answer.json() == {"status": "ready", "artifact": version_of(router.artifact)}
+    assert answer.json() == {"status": "ready", "artifact": version_of(router)}
 
 
 def samples(client):
@@ -118,7 +118,7 @@ def test_metrics_count_what_was_decided(client, router):
     assert grown["router_ml_refusals_total", "400"] == 1
     assert grown["router_ml_confidence_count",] == 3
     assert grown["router_ml_latency_seconds_count",] == 1
-    assert after["router_ml_artifact_info", version_of(router.artifact)] == 1
+    assert after["router_ml_artifact_info", version_of(router)] == 1
 
 
 def test_only_those_with_the_token_are_answered(router):

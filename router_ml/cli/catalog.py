@@ -6,11 +6,10 @@ from typing import Any
 
 import typer
 
-from router_ml.artifact import Artifact, find_artifact, load_artifact
+from router_ml.artifact import find_artifact, load_artifact
 from router_ml.catalog import Catalog
 from router_ml.cli.console import one_sentence, print_json, warn
 from router_ml.cli.options import ArtifactOption, CatalogOption, JsonOption, PolicyOption
-from router_ml.errors import PolicyError
 from router_ml.policy import Policy
 from router_ml.problems import find_problems, find_unreachable
 from router_ml.tables import show_catalog
@@ -23,6 +22,7 @@ def catalog(
     as_json: JsonOption = False,
 ) -> None:
     """Show the models by price, and all that is wrong with a policy; exit 1 if anything is."""
+    from router_ml.cascade import problems_of_second
     from router_ml.router import default_policy
 
     with one_sentence():
@@ -31,7 +31,7 @@ def catalog(
         labels = loaded.config.labels
         rules = default_policy(labels) if policy is None else Policy.read(policy)
         problems = [*find_problems(rules, labels, models), *find_unreachable(rules)]
-        problems += _problems_of_second(rules, loaded)
+        problems += problems_of_second(rules, loaded)
         if as_json:
             print_json(_facts(models, problems))
         else:
@@ -40,16 +40,6 @@ def catalog(
                 warn("problem", problem)
         if problems:
             raise typer.Exit(1)
-
-
-def _problems_of_second(policy: Policy, first: Artifact) -> list[str]:
-    from router_ml.cascade import load_second
-
-    try:
-        load_second(policy, first)
-    except PolicyError as error:
-        return [str(error)]
-    return []
 
 
 def _facts(catalog: Catalog, problems: list[str]) -> dict[str, Any]:

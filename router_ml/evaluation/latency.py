@@ -66,7 +66,7 @@ their length (the golden ratio's fraction)."""
 _SHORT = {"en": 60, "zh": 20}
 """Characters of a short prompt: 60 bytes of UTF-8 in either language."""
 _ONE_BATCH = 256
-"""So many short prompts are one batch of the classifier, which starts no threads for it."""
+"""So many short prompts are too little work for the classifier to start threads."""
 
 
 class Latency(msgspec.Struct, frozen=True):

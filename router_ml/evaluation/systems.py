@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from router_ml.errors import DataError, EvaluationError
 from router_ml.evaluation.answers import Answer, Labelled, Reader, answer_of, sure
 from router_ml.evaluation.keywords import asked, keyword_labels
@@ -239,4 +241,5 @@ def find_system(name: str, router: Router) -> System:
 def _other_artifact(name: str, router: Router) -> Router:
     other = Router.load(name, catalog=router.catalog)
     fits = other.classifier.labels == router.classifier.labels
-    return Router(other.artifact, router.policy, router.catalog) if fits else other
+    alone = replace(router.policy, second=None)  # else it may be asked about its own doubt
+    return Router(other.artifact, alone, router.catalog) if fits else other

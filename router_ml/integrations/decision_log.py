@@ -19,7 +19,8 @@ from typing import Any
 
 import msgspec
 
-from router_ml.artifact import MODEL, Artifact
+from router_ml.artifact import MODEL
+from router_ml.router import Router
 from router_ml.types import Decision
 
 log = logging.getLogger("router_ml.decisions")
@@ -41,7 +42,7 @@ def write(record: dict[str, Any]) -> None:
         log.info("%s", msgspec.json.encode({"time": now, **record}).decode())
 
 
-def record_of(decision: Decision, artifact: Artifact) -> dict[str, Any]:
+def record_of(decision: Decision, router: Router) -> dict[str, Any]:
     """Return what a decision was and what it rests on, for JSON."""
     return {
         "route": decision.route,
@@ -51,10 +52,11 @@ def record_of(decision: Decision, artifact: Artifact) -> dict[str, Any]:
         "reason": decision.reason.value,
         "confidence": round(decision.confidence, 4),
         "truncated": decision.truncated,
-        "artifact": version_of(artifact),
+        "artifact": version_of(router),
     }
 
 
-def version_of(artifact: Artifact) -> str:
-    """Return an artifact's name and the beginning of its graph's hash."""
-    return f"{artifact.config.name} {artifact.config.files[MODEL].sha256[:8]}"
+def version_of(router: Router) -> str:
+    """Return the name and the beginning of the graph's hash of each artifact that is asked."""
+    configs = [each.config for each in (router.artifact, router.second) if each]
+    return " + ".join(f"{each.name} {each.files[MODEL].sha256[:8]}" for each in configs)

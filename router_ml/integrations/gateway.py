@@ -57,7 +57,7 @@ class Gateway:
             "call": call if isinstance(call, str) else None,
             "answer": answer,
             "took_us": round(timed.took_s * 1e6),
-            **decision_log.record_of(timed.decision, self.router.artifact),
+            **decision_log.record_of(timed.decision, self.router),
         }
         decision_log.write(record)
         return record

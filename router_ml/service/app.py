@@ -108,7 +108,7 @@ class Service:
 
     async def health(self, request: Request) -> Response:
         """Say that it is ready, and what is loaded: it does not listen before it is warm."""
-        return answer(Health("ready", version_of(self.router.artifact)))
+        return answer(Health("ready", version_of(self.router)))
 
     async def metrics(self, request: Request) -> Response:
         """Return the metrics in Prometheus' text format."""

@@ -55,5 +55,5 @@ class Metrics:
     def text(self, router: Router) -> bytes:
         """Return everything in Prometheus' text format."""
         self._artifact.clear()  # after a reload another version is in use
-        self._artifact.labels(version_of(router.artifact)).set(1)
+        self._artifact.labels(version_of(router)).set(1)
         return generate_latest(self._registry)

@@ -99,6 +99,7 @@ class Extension:
             labels=(*old.labels, *labels),
             thresholds={**old.thresholds, **thresholds},
             single_label=False,
+            golden_tolerance=max(old.golden_tolerance, config.golden_tolerance),
             trained={**config.trained, "extends": extends},
         )
 

@@ -80,10 +80,10 @@ class _Rounding:
             yield from self._rounded_rows(rows)
         self._round(weight, _WEIGHT_LEVELS, axis=0)
         node, whole = helper.make_node, f"{product}/whole"
-        inputs = [f"{rows}/row_int8", f"{weight}/int8", "row_zero"]
+        inputs = [f"{rows}/row_int8", f"{weight}/int8_0", "row_zero"]
         yield node("MatMulInteger", inputs, [f"{whole}_int32"])
         yield node("Cast", [f"{whole}_int32"], [whole], to=_FLOAT)
-        yield node("Mul", [whole, f"{weight}/scale"], [f"{whole}_scaled"])
+        yield node("Mul", [whole, f"{weight}/scale_0"], [f"{whole}_scaled"])
         yield node("Mul", [f"{whole}_scaled", f"{rows}/row_scale"], [product])
 
     def _rounded_rows(self, rows: str) -> Iterator[NodeProto]:
@@ -100,17 +100,20 @@ class _Rounding:
     def _lookup(self, table: str, ids: str, found: str) -> Iterator[NodeProto]:
         self._round(table, _TABLE_LEVELS, axis=1)
         node = helper.make_node
-        yield node("Gather", [f"{table}/int8", ids], [f"{found}/looked_up"])
-        yield node("Gather", [f"{table}/scale", ids], [f"{found}/look_up_scale"])
+        yield node("Gather", [f"{table}/int8_1", ids], [f"{found}/looked_up"])
+        yield node("Gather", [f"{table}/scale_1", ids], [f"{found}/look_up_scale"])
         yield node("Cast", [f"{found}/looked_up"], [f"{found}/whole"], to=_FLOAT)
         yield node("Mul", [f"{found}/whole", f"{found}/look_up_scale"], [found])
 
     def _round(self, name: str, levels: float, axis: int) -> None:
-        """Add a matrix in 8 bits, and what each of its columns (axis 0) or rows (1) is times."""
+        """Add a matrix in 8 bits, and what each of its columns (axis 0) or rows (1) is times.
+
+        Both are named by the axis: a matrix may be looked up and multiplied with.
+        """
         weight = numpy_helper.to_array(self._tensors[name])
         scale = np.maximum(np.abs(weight).max(axis=axis, keepdims=True) / levels, _LEAST)
-        self._add(f"{name}/int8", np.rint(weight / scale).astype(np.int8))
-        self._add(f"{name}/scale", scale.astype(np.float32))
+        self._add(f"{name}/int8_{axis}", np.rint(weight / scale).astype(np.int8))
+        self._add(f"{name}/scale_{axis}", scale.astype(np.float32))
 
     def _add(self, name: str, value: NDArray | np.generic) -> None:
         self._tensors[name] = numpy_helper.from_array(np.asarray(value), name)
