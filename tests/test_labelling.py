@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -432,6 +433,7 @@ def test_a_terminal_that_is_stopped_loses_nothing(log, ending):
             shown += os.read(master, 4096)
         shown = b""
         os.write(master, said_by)
+    time.sleep(1)  # a signal between the prompt and the reading after it waits for the next key
     running.send_signal(ending)
     assert running.wait(60) == (0 if ending == signal.SIGINT else -signal.SIGKILL)
     os.close(master)
