@@ -37,7 +37,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, tiny_fragments, router):
     before = set(files(tmp_path / "out"))
     found = classify(log, tmp_path / "out", workers=1, by="route")
     assert 0 < found.kept < found.fragments
-    passing = {name for name in before if "_partial" in name or name.endswith(".lock")}
+    passing = {name for name in before if "_partial" in name or name.endswith((".lock", ".part"))}
     assert before - passing <= set(files(tmp_path / "out"))
     classify(log, tmp_path / "whole", workers=1, by="route")
     assert files(tmp_path / "out") == files(tmp_path / "whole")
