@@ -7,7 +7,7 @@ the graph) or, for encoders that need them, the ids of a tokenizer in the artifa
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import compress
 from operator import ge
@@ -125,7 +125,7 @@ class Classifier:
         if self._kind != "bytes":
             return self._probabilities([*_unpacked(texts)], parallel=False)
         result = np.empty((len(texts.starts), len(self.labels)), np.float32)
-        for rows, longest in _packed_batches(texts.lengths):
+        for rows, longest in _batches(texts.lengths, BATCH_BYTES["bytes"]):
             lengths = texts.lengths[rows]
             view = np.lib.stride_tricks.sliding_window_view(texts.data, longest)
             matrix = view[texts.starts[rows]]
@@ -279,28 +279,25 @@ def run_batches(
 
     """
     result = np.empty((len(texts), width), np.float32)
-    is_much = sum(map(_length, texts)) > BATCH_BYTES["bytes"]
+    lengths = np.array([len(text.turn) + len(text.context) for text in texts], np.int64)
+    batches = (rows for rows, _ in _batches(lengths, most))
 
-    def work(rows: list[int]) -> None:
-        result[rows] = run([texts[row] for row in rows])
+    def work(rows: NDArray[np.int64]) -> None:
+        result[rows] = run([texts[row] for row in rows.tolist()])
         done(len(rows))
 
-    if parallel and is_much:
+    if parallel and lengths.sum() > BATCH_BYTES["bytes"]:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(work, _batches(texts, most)))
+            list(pool.map(work, batches))
     else:
-        for rows in _batches(texts, most):
+        for rows in batches:
             work(rows)
     return result
 
 
-def _length(text: ModelText) -> int:
-    return len(text.turn) + len(text.context)
-
-
-def _packed_batches(lengths: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], int]]:
-    """Yield row numbers of like length and the longest length, as `_batches` does."""
-    order, most = np.argsort(lengths, kind="stable"), BATCH_BYTES["bytes"]
+def _batches(lengths: NDArray[np.int64], most: int) -> Iterator[tuple[NDArray[np.int64], int]]:
+    """Yield row numbers of like length, so that little of a batch is padding, and the longest."""
+    order = np.argsort(lengths, kind="stable")
     ordered = np.maximum(lengths[order], 1)
     start = 0
     while start < len(order):
@@ -308,16 +305,3 @@ def _packed_batches(lengths: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int
         end = start + max(1, int(np.searchsorted(sizes, most, "right")))
         yield order[start:end], int(ordered[end - 1])
         start = end
-
-
-def _batches(texts: Sequence[ModelText], most: int) -> Iterable[list[int]]:
-    """Yield row numbers of like length, so that little of a batch is padding."""
-    lengths = [*map(_length, texts)]
-    batch: list[int] = []
-    for row in sorted(range(len(texts)), key=lengths.__getitem__):
-        if batch and (len(batch) + 1) * lengths[row] > most:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
