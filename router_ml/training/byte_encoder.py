@@ -23,11 +23,11 @@ from torch.nn import functional
 from router_ml.classifier import SEPARATOR
 from router_ml.request import ModelText
 from router_ml.training.byte_ngrams import Ngrams, bags, graph
+from router_ml.training.objectives import label_loss
 from router_ml.training.recipe import EncoderRecipe
 from router_ml.training.variants import vary
 
 _INT8 = 127
-_SMOOTHING = 0.02
 _TABLE_RATE = 2.5
 """The table learns faster than the layers: each of its rows sees few of the examples."""
 
@@ -294,7 +294,7 @@ def _optimise(
     for texts, targets, weights in data.batches(recipe, seed):
         embeddings = encoder(encoder.preprocess(texts))["member_embeddings"]
         losses = [
-            _loss(head(own), targets, single_label)
+            label_loss(head(own), targets, single_label)
             for head, own in zip(heads, embeddings, strict=True)
         ]
         loss = (sum(losses) * weights).mean()
@@ -303,13 +303,3 @@ def _optimise(
         optimiser.step()
         schedule.step()
         done(len(texts))
-
-
-def _loss(logits: torch.Tensor, targets: torch.Tensor, single_label: bool) -> torch.Tensor:
-    """Return a loss a row, with a little label smoothing."""
-    if single_label:
-        return functional.cross_entropy(
-            logits, targets, reduction="none", label_smoothing=_SMOOTHING
-        )
-    smooth = targets * (1 - _SMOOTHING) + _SMOOTHING / 2
-    return functional.binary_cross_entropy_with_logits(logits, smooth, reduction="none").sum(1)

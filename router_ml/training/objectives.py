@@ -123,8 +123,7 @@ def contrast(embeddings: torch.Tensor, alike: torch.Tensor) -> torch.Tensor:
 
 
 class Labels:
-    """A linear layer on the embeddings predicts the labels: cross-entropy, binary if several
-    may hold, with targets smoothed a little (Szegedy et al. 2016)."""
+    """A linear layer on the embeddings predicts the labels: see `label_loss`."""
 
     warm_up = 0.06
 
@@ -153,15 +152,26 @@ class Labels:
     def loss(self, embeddings: torch.Tensor, rows: Rows) -> torch.Tensor:
         """Return the cross-entropy of what the layer says and the labels."""
         said = self._layer(functional.dropout(embeddings, _DROPOUT))
-        wanted = self._targets[rows]
-        if self._single_label:
-            return functional.cross_entropy(
-                said, wanted, reduction="none", label_smoothing=_SMOOTHING
-            )
-        wanted = wanted * (1 - _SMOOTHING) + _SMOOTHING / 2
-        each = functional.binary_cross_entropy_with_logits(said, wanted, reduction="none")
-        return each.sum(dim=1)
+        return label_loss(said, self._targets[rows], self._single_label)
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Return the layer's."""
         return self._layer.parameters()
+
+
+def label_loss(logits: torch.Tensor, targets: torch.Tensor, single_label: bool) -> torch.Tensor:
+    """Return a loss a row, [n]: the cross-entropy, binary and summed if several labels may hold,
+    with targets smoothed a little (Szegedy et al. 2016).
+
+    Args:
+        logits: float [n, labels].
+        targets: 0 or 1 (or a teacher's probability), [n, labels].
+        single_label: whether the labels exclude each other.
+
+    """
+    if single_label:
+        return functional.cross_entropy(
+            logits, targets, reduction="none", label_smoothing=_SMOOTHING
+        )
+    smooth = targets * (1 - _SMOOTHING) + _SMOOTHING / 2
+    return functional.binary_cross_entropy_with_logits(logits, smooth, reduction="none").sum(1)
