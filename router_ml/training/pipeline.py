@@ -271,9 +271,10 @@ def learn(
     fitted = fitted._replace(head=fitted.head._replace(calibration=calibration))
     encoder, head = fitted.encoder, fitted.head
     width = int(head.models[0].n_features_in_)
-    model = attach(encoder.graph(), head, width).SerializeToString()
+    body = encoder.graph()
+    model = attach(body, head, width).SerializeToString()
     config = _config(recipe, data, fitted, calibration, thresholds)
-    if rounding.rounds(encoder.graph()):
+    if rounding.rounds(body):
         config = msgspec.structs.replace(config, golden_tolerance=rounding.TOLERANCE)
     classifier = Classifier(Artifact(scratch, config, model))
     files = {**encoder.files, MODEL: model, LEARNED_FROM: _learned_from(data)}
