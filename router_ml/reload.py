@@ -157,7 +157,7 @@ def _load_verified(
     artifact: Path, policy: Path | Policy | None, catalog: Path | Catalog | None
 ) -> Router:
     router = Router.load(artifact, policy=policy, catalog=catalog)
-    for each, difference in router.replays():
+    for each, _, difference in router.replays():
         check_replay(each, difference)
     return router
 

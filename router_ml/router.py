@@ -97,11 +97,14 @@ class Router:
             policy = Policy.load(policy)
         return cls(loaded, policy, catalog)
 
-    def replays(self) -> Iterator[tuple[Artifact, float]]:
-        """Yield each artifact, and by how much its graph differs here from its golden rows."""
-        yield self.artifact, self.classifier.replay(self.artifact.golden())
-        if self.second and isinstance(self.classifier, Cascade):
-            yield self.second, self.classifier.second.replay(self.second.golden())
+    def replays(self) -> Iterator[tuple[Artifact, int, float]]:
+        """Yield each artifact, how many golden rows it has, and how far its graph is from them."""
+        asked = [(self.artifact, self.classifier)]
+        if self.second is not None and isinstance(self.classifier, Cascade):
+            asked.append((self.second, self.classifier.second))
+        for artifact, classifier in asked:
+            golden = artifact.golden()
+            yield artifact, len(golden), classifier.replay(golden)
 
     def route(
         self, request: Any, *, tags: Tags | None = None, conversation: str | None = None
